@@ -1,0 +1,109 @@
+"""Getting a link to the other end: over SSH, or to a second half of this process; in a thread, so that the scan need not wait."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
+
+from deltasync.channel.stream import Link
+from deltasync.engine.job import Job
+from deltasync.engine.serve import Limits, serve_link
+from deltasync.errors import DeltasyncError
+
+__all__ = ["Connection", "Connector"]
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """An open link, and how its failures are explained.
+
+    Attributes:
+        link: The link.
+        explain: Turns an error of the first exchange into one that says what is wrong at the other end.
+    """
+
+    link: Link
+    explain: Callable[[DeltasyncError], DeltasyncError]
+
+
+class Connector:
+    """Connects in a thread of its own; a context manager that ends whatever it started.
+
+    Args:
+        job: Says where to.
+        stop: Ends the attempt from outside.
+    """
+
+    def __init__(self, job: Job, stop: threading.Event) -> None:
+        self._job = job
+        self._stop = stop
+        self._done = threading.Event()
+        self._connection: Connection | None = None
+        self._error: BaseException | None = None
+        self._cleanups: list[Callable[[], None]] = []
+        self._thread = threading.Thread(target=self._work, name="deltasync-connect", daemon=True)
+
+    def __enter__(self) -> Self:
+        """Start connecting."""
+        self._thread.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        """End what was started."""
+        for cleanup in self._cleanups:
+            cleanup()
+        self._thread.join()
+
+    def settled(self, wait_s: float) -> bool:
+        """Wait up to `wait_s` seconds; True once there is a connection or an error."""
+        return self._done.wait(wait_s) if wait_s else self._done.is_set()
+
+    def result(self) -> Connection:
+        """Return the connection.
+
+        Raises:
+            DeltasyncError: There is none, and why.
+        """
+        if self._error is not None:
+            raise self._error
+        assert self._connection is not None
+        return self._connection
+
+    def _work(self) -> None:
+        try:
+            self._connection = self._local() if self._job.remote is None else self._ssh()
+        except BaseException as error:  # The control thread raises it again.
+            self._error = error
+        finally:
+            self._done.set()
+
+    def _local(self) -> Connection:
+        """Start the other end in this process."""
+        from deltasync.channel.loopback import plain_links
+
+        near, far = plain_links()
+        server = threading.Thread(
+            target=serve_link, args=(far, Limits(to_remote=False), threading.Event()), name="deltasync-far-end", daemon=True
+        )
+        server.start()
+        self._cleanups.append(near.close)
+        self._cleanups.append(server.join)
+        return Connection(near, lambda error: error)
+
+    def _ssh(self) -> Connection:
+        from deltasync.channel.secure import open_initiator
+        from deltasync.channel.ssh import connect
+
+        assert self._job.remote is not None
+        stream = connect(self._job.remote)
+        self._cleanups.append(stream.close)
+        timeout_s = self._job.settings.timeout_s
+        stream.timeout_s = timeout_s or None
+        try:
+            link = open_initiator(stream)
+        except DeltasyncError as error:
+            raise stream.explain(error) from error
+        return Connection(link, stream.explain)

@@ -1,0 +1,348 @@
+"""The receiver's decisions: each entry that differs is judged, and what needs no content from the sender is done at once."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import msgspec
+
+from deltasync.engine.arrivals import Arrivals, Expected
+from deltasync.engine.comparison import Beside, Opposite
+from deltasync.engine.deletions import Deletions
+from deltasync.engine.directories import Directories
+from deltasync.engine.ground import Ground
+from deltasync.engine.links import Links
+from deltasync.engine.spool import Spool
+from deltasync.errors import RemoteProtocolError
+from deltasync.fs.listing import entry_at
+from deltasync.fs.root import Dir
+from deltasync.patch.attributes import Attributes, apply_at
+from deltasync.patch.make import make_directory, make_special, make_symlink
+from deltasync.tree.entry import Entry
+from deltasync.tree.names import join, split
+from deltasync.tree.plan import Change, Deed, Step, decide
+from deltasync.tree.rows import Section
+from deltasync.wire.messages import Tree
+
+__all__ = ["Asked", "Decisions"]
+
+_ENCODE = msgspec.msgpack.Encoder().encode
+_DECODE = msgspec.msgpack.Decoder(tuple[bytes, int, Entry]).decode
+_NOT_THERE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
+_BATCH_FILES = 1024
+
+
+class Asked(NamedTuple):
+    """Indexes within a section of the files whose content is needed: now, or put off until deletions are done."""
+
+    whole: list[int]
+    deferred: list[int]
+
+
+class Decisions:
+    """Judges sections in their order."""
+
+    def __init__(
+        self, ground: Ground, tree: Tree, directories: Directories, deletions: Deletions, links: Links, arrivals: Arrivals, *, made: bool
+    ) -> None:
+        self._ground = ground
+        self._tree = tree
+        self._directories = directories
+        self._deletions = deletions
+        self._links = links
+        self._arrivals = arrivals
+        self._made = made
+        self._beside: Beside | None = None
+        self._path: bytes | None = None
+        self._blocked = Spool()
+        self._loosened = False
+
+    def close(self) -> None:
+        """Let go of the directory in hand."""
+        if self._beside is not None:
+            self._beside.close()
+            self._beside = None
+
+    def end(self) -> None:
+        """Take note that no section follows.
+
+        Raises:
+            RemoteProtocolError: A directory was not listed to its end.
+        """
+        if self._path is not None:
+            raise RemoteProtocolError("the peer ended its listing in the middle of a directory")
+
+    def section(self, section: Section, first_id: int) -> Asked:
+        """Judge a section whose first entry has the number `first_id`.
+
+        Raises:
+            RemoteProtocolError: It does not follow on the one before, or holds what the rules exclude.
+        """
+        if section.first is not (self._path is None) or (self._path is not None and section.path != self._path):
+            raise RemoteProtocolError("the peer sent the sections of a directory out of order")
+        self._check_rules(section)
+        if section.first:
+            self._path = section.path
+            self._beside = self._open(section)
+        asked = Asked([], [])
+        if self._beside is not None:
+            for opposite in self._beside.differing(section):
+                self._judge(self._beside, opposite, first_id, asked)
+        if section.last:
+            self._leave(section)
+            self._path = None
+        return asked
+
+    def _check_rules(self, section: Section) -> None:
+        """Refuse what our own rules exclude, or what was not asked for: the sender should never have sent it."""
+        excluded = None if self._ground.to_remote else self._ground.filters.for_directory(section.path)
+        if excluded is not None:
+            for name, mode in zip(section.rows.name_list(), section.rows.mode_column(), strict=True):
+                if excluded(name, stat.S_ISDIR(mode)):
+                    raise RemoteProtocolError("the peer sent an entry that the rules exclude")
+        if not section.path and not self._tree.whole and not set(section.rows.name_list()) <= set(self._tree.tops):
+            raise RemoteProtocolError("the peer sent an entry that was not asked for")
+
+    # Directories --------------------------------------------------------------------------------------------------------------------
+
+    def _open(self, section: Section) -> Beside | None:
+        """Open the directory that stands opposite; None where there is none to work in."""
+        ground, path = self._ground, section.path
+        self._loosened = False
+        lease: Dir | None = None
+        try:
+            if ground.root is not None:
+                lease = self._lease(path)
+            beside = Beside(ground, path, lease)
+        except OSError as error:
+            if lease is not None:
+                lease.release()
+            if error.errno not in _NOT_THERE:
+                ground.failed(path, b"", error, "the directory can't be opened")
+                return None
+            if not ground.settings.dry_run:
+                # Making it failed or was not wanted, which has been said.
+                return None
+            beside = Beside(ground, path, None)
+        if section.empty and beside.occupied and path in self._tree.tops and ground.settings.delete and not ground.settings.force_empty:
+            self._deletions.hold_back(path or b".", "the source is empty and this is not: nothing was deleted; --force-empty does it")
+        if not path and self._tree.whole:
+            self._judge_root(section, beside)
+        return beside
+
+    def _lease(self, path: bytes) -> Dir:
+        root, dry_run = self._ground.root, self._ground.settings.dry_run
+        assert root is not None
+        try:
+            return root.dir(path)
+        except PermissionError:
+            if dry_run or not path:
+                raise
+        parent, name = split(path)
+        with root.dir(parent) as above:
+            entry = entry_at(above.fd, name)
+            if entry is None or entry.uid != self._ground.abilities.uid:
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+            apply_at(above.fd, name, Attributes(mode=entry.permissions | 0o700), stat.S_IFDIR)
+        self._loosened = True
+        return root.dir(path)
+
+    def _judge_root(self, section: Section, beside: Beside) -> None:
+        entry = self._ground.localised(section.own)
+        if self._made or beside.own is None:
+            step = Step(Deed.MAKE, Change.NEW)
+        else:
+            step = decide(entry, beside.own, beside.policy, lambda: True)
+        if step.change:
+            self._ground.counts.entries_changed += 1
+            self._ground.item(b"", entry, step)
+
+    def _touch(self, beside: Beside) -> None:
+        """Note that names in the directory change, and permit that if its mode does not."""
+        if beside.touched:
+            return
+        beside.touched = True
+        own, abilities = beside.own, self._ground.abilities
+        if own is None or self._ground.settings.dry_run or abilities.is_root or own.permissions & 0o700 == 0o700:
+            return
+        if own.uid == abilities.uid:
+            os.fchmod(beside.fd, own.permissions | 0o700)
+            self._loosened = True
+
+    def _leave(self, section: Section) -> None:
+        beside, self._beside = self._beside, None
+        if beside is None:
+            return
+        listed_whole = bool(section.path) or self._tree.whole
+        if beside.extras and self._ground.settings.delete and listed_whole:
+            self._touch(beside)
+            self._deletions.note(section.path, beside.extras)
+        if beside.reserved:
+            self._touch(beside)
+            self._deletions.note_leftovers(section.path, beside.reserved)
+        if beside.own is not None and listed_whole and not self._ground.settings.dry_run:
+            self._remember(section, beside, beside.own)
+        beside.close()
+
+    def _remember(self, section: Section, beside: Beside, own: Entry) -> None:
+        """Note what the directory shall have in the end."""
+        entry = self._ground.localised(section.own)
+        settings = self._ground.settings
+        change = decide(entry, own, beside.policy, lambda: True).change
+        attributes = self._ground.changed(entry, change)
+        if beside.touched and settings.times:
+            attributes = attributes._replace(mtime_ns=entry.mtime_ns)
+        if self._loosened and attributes.mode is None:
+            attributes = attributes._replace(mode=entry.permissions if settings.perms else own.permissions)
+        if any(value is not None for value in attributes):
+            self._directories.remember(section.path, attributes)
+
+    # Entries ------------------------------------------------------------------------------------------------------------------------
+
+    def _judge(self, beside: Beside, opposite: Opposite, first_id: int, asked: Asked) -> None:
+        entry, current = opposite.entry, opposite.current
+        if entry.link_group and self._links.follows(beside.path, opposite, beside.policy):
+            if not opposite.same:
+                self._touch(beside)
+            return
+        if opposite.same:
+            return
+        step = decide(entry, current, beside.policy, beside.same_content(opposite))
+        if step.deed in (Deed.KEEP, Deed.SKIP):
+            return
+        if step.deed is Deed.ATTRIBUTES:
+            self._set_attributes(beside, entry, step)
+            return
+        self._touch(beside)
+        if step.in_the_way and current is not None and stat.S_ISDIR(current.mode) and not self._make_way(beside, entry):
+            if self._ground.settings.delete:
+                self._blocked.append(_ENCODE((beside.path, first_id + opposite.at, entry)))
+                if step.deed is Deed.CONTENT:
+                    asked.deferred.append(opposite.at)
+            return
+        if step.deed is Deed.MAKE:
+            self._make(beside.path, beside.fd, entry, current, step)
+        elif self._ground.settings.dry_run:
+            self._ground.counts.files_written += 1
+            self._ground.counts.entries_changed += 1
+            self._ground.item(join(beside.path, entry.name), entry, step)
+        else:
+            asked.whole.append(opposite.at)
+            same_type = current if not step.in_the_way else None
+            self._arrivals.expect(first_id + opposite.at, Expected(beside.path, entry, same_type))
+            self._ground.item(join(beside.path, entry.name), entry, step)
+
+    def _set_attributes(self, beside: Beside, entry: Entry, step: Step) -> None:
+        ground, path = self._ground, join(beside.path, entry.name)
+        # A directory's attributes are set when its own section is through; only the line and the count belong here.
+        if not ground.settings.dry_run and not stat.S_ISDIR(entry.mode):
+            try:
+                lost = apply_at(beside.fd, entry.name, ground.changed(entry, step.change), entry.kind)
+            except (OSError, OverflowError) as error:
+                ground.failed(beside.path, entry.name, error, "its attributes can't be set")
+                return
+            ground.lost(beside.path, entry.name, lost)
+        ground.counts.entries_changed += 1
+        ground.item(path, entry, step)
+
+    def _make(self, directory: bytes, dir_fd: int, entry: Entry, current: Entry | None, step: Step) -> None:
+        """Make a directory, symlink or special."""
+        ground = self._ground
+        path = join(directory, entry.name)
+        if not ground.settings.dry_run:
+            same_type = current if not step.in_the_way else None
+            try:
+                self._make_one(path, dir_fd, entry, same_type)
+            except (OSError, OverflowError, ValueError) as error:
+                ground.failed(directory, entry.name, error, "it can't be made")
+                return
+        ground.counts.entries_changed += 1
+        ground.item(path, entry, step)
+
+    def _make_one(self, path: bytes, dir_fd: int, entry: Entry, current: Entry | None) -> None:
+        ground = self._ground
+        attributes = ground.fresh(entry, current)
+        if entry.kind == stat.S_IFDIR:
+            if ground.root is not None:
+                ground.root.forget(path)
+            make_directory(dir_fd, entry.name)
+            if not ground.settings.perms:
+                mode = entry.mode & 0o777 & ~ground.abilities.umask | 0o700
+                apply_at(dir_fd, entry.name, Attributes(mode=mode), stat.S_IFDIR)
+            return
+        if entry.kind == stat.S_IFLNK:
+            lost = make_symlink(dir_fd, entry.name, entry.target, attributes._replace(mode=None))
+        else:
+            lost = make_special(dir_fd, entry.name, entry.mode, entry.rdev, attributes)
+        ground.lost(*split(path), lost)
+
+    # What stands in the way ---------------------------------------------------------------------------------------------------------
+
+    def _make_way(self, beside: Beside, entry: Entry) -> bool:
+        """Clear an empty directory away for an entry of another type; False if it is not empty or must wait."""
+        ground = self._ground
+        path = join(beside.path, entry.name)
+        if ground.settings.dry_run:
+            if not self._occupied(path):
+                return True
+            if ground.settings.delete:
+                return False
+        else:
+            try:
+                os.rmdir(entry.name, dir_fd=beside.fd)
+            except OSError as error:
+                if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                    ground.failed(beside.path, entry.name, error, "the directory in its place can't be removed")
+                    return False
+            else:
+                assert ground.root is not None
+                ground.root.forget(path)
+                return True
+            if ground.settings.delete:
+                return False
+        ground.reporter.problem(path, "a directory that is not empty stands in its place; --delete would remove it")
+        return False
+
+    def _occupied(self, path: bytes) -> bool:
+        assert self._ground.root is not None
+        with self._ground.root.dir(path) as lease:
+            return bool(os.listdir(lease.fd))
+
+    def unblock(self) -> Iterator[list[int]]:
+        """Now that deletions are done, clear directories away that stand in the place of something else.
+
+        What needs no content is made; the numbers of the files that are wanted now are yielded in batches.
+        """
+        batch: list[int] = []
+        for record in self._blocked:
+            directory, file_id, entry = _DECODE(record)
+            path = join(directory, entry.name)
+            gone = self._deletions.remove(path)
+            if not gone:
+                self._ground.reporter.problem(path, "a directory stands in its place and was not removed")
+                continue
+            step = Step(Deed.CONTENT if stat.S_ISREG(entry.mode) else Deed.MAKE, Change.NEW)
+            if step.deed is Deed.MAKE or self._ground.settings.dry_run:
+                self._make_unblocked(directory, entry, step)
+                continue
+            self._arrivals.expect(file_id, Expected(directory, entry, None))
+            self._ground.item(path, entry, step)
+            batch.append(file_id)
+            if len(batch) == _BATCH_FILES:
+                yield batch
+                batch = []
+        self._blocked = Spool()
+        if batch:
+            yield batch
+
+    def _make_unblocked(self, directory: bytes, entry: Entry, step: Step) -> None:
+        root = self._ground.root
+        assert root is not None
+        if step.deed is Deed.CONTENT:
+            self._ground.counts.files_written += 1
+        with root.dir(directory) as lease:
+            self._make(directory, lease.fd, entry, None, step)

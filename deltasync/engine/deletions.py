@@ -1,0 +1,102 @@
+"""Deletions: gathered while directories are compared, done last, behind the guards."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+
+from deltasync.engine.ground import Ground
+from deltasync.engine.spool import Spool
+from deltasync.errors import ExitCode, Problem
+from deltasync.patch.leftovers import clean_stale
+from deltasync.patch.remove import remove_tree
+from deltasync.tree.itemize import DELETING
+from deltasync.tree.names import join
+
+__all__ = ["Deletions"]
+
+
+class Deletions:
+    """What the sender does not have, and what earlier runs left behind.
+
+    Attributes:
+        held_back: Why nothing may be deleted, or None.
+    """
+
+    def __init__(self, ground: Ground) -> None:
+        self.held_back: str | None = None
+        self._ground = ground
+        self._extras = Spool()
+        self._leftovers = Spool()
+        self._skipped = 0
+        self._limit = ground.settings.max_delete
+        self._deleted = 0
+
+    def note(self, directory: bytes, names: list[bytes]) -> None:
+        """Remember names of a directory that the sender does not have."""
+        self._extras.append(b"\0".join([directory, *names]))
+
+    def note_leftovers(self, directory: bytes, names: list[bytes]) -> None:
+        """Remember names of our own that stand in a directory."""
+        self._leftovers.append(b"\0".join([directory, *names]))
+
+    def hold_back(self, path: bytes, why: str) -> None:
+        """Forbid every deletion of this run, since a guard stands against it."""
+        if self.held_back is None:
+            self.held_back = why
+            self._ground.reporter.problem(path, why, ExitCode.DELETION_GUARD)
+
+    def run(self) -> None:
+        """Delete, unless a guard holds it back."""
+        if self.held_back is None:
+            for record in self._extras:
+                directory, *names = record.split(b"\0")
+                for name in reversed(names):
+                    self.remove(join(directory, name))
+        self._extras = Spool()
+        if self._skipped:
+            why = f"deletions stopped at --max-delete={self._limit}; {self._skipped} more would have gone"
+            self._ground.reporter.problem(b".", why, ExitCode.DELETION_GUARD)
+
+    def remove(self, path: bytes) -> bool:
+        """Delete an entry and what is beneath it, but for what filters protect; True if it is gone."""
+        ground = self._ground
+        if ground.root is None or self.held_back is not None:
+            return False
+        gone = remove_tree(
+            ground.root,
+            path,
+            ground.filters.excluded,
+            self._removed,
+            self._allowed,
+            failed=self._failed,
+            dry_run=ground.settings.dry_run,
+        )
+        ground.root.forget(path)
+        return gone
+
+    def _allowed(self) -> bool:
+        if self._limit is not None and self._deleted >= self._limit:
+            self._skipped += 1
+            return False
+        self._deleted += 1
+        return True
+
+    def _removed(self, path: bytes, is_directory: bool) -> None:
+        self._ground.counts.files_deleted += 1
+        if self._ground.settings.itemize:
+            self._ground.reporter.item(DELETING, path + b"/" * is_directory)
+
+    def _failed(self, problem: Problem) -> None:
+        self._ground.reporter.problem(problem.path, problem.error)
+
+    def clean(self) -> None:
+        """Remove what earlier runs left, unless a live one holds it."""
+        root = self._ground.root
+        if root is None or self._ground.settings.dry_run:
+            return
+        for record in self._leftovers:
+            directory, *names = record.split(b"\0")
+            # A leftover that can't be removed now is met again by the next run; nothing of the user's depends on it.
+            with suppress(OSError), root.dir(directory) as lease:
+                for name in names:
+                    clean_stale(lease.fd, name)

@@ -1,0 +1,182 @@
+"""The ground that a receiver stands on: the held root, the options, and what this process is able to do there."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from dataclasses import dataclass, field
+
+from deltasync.engine.reporter import Reporter, reason
+from deltasync.errors import ExitCode
+from deltasync.fs.facts import TimeGranularity
+from deltasync.fs.owners import OwnerNumbers
+from deltasync.fs.root import Root
+from deltasync.patch.attributes import Attributes, Lost
+from deltasync.tree.entry import Entry
+from deltasync.tree.filters import Filters
+from deltasync.tree.itemize import itemized
+from deltasync.tree.names import join
+from deltasync.tree.plan import Change, Policy, Step, kept_permissions
+from deltasync.wire.settings import Settings
+
+__all__ = ["Abilities", "Ground", "ReceiverCounts"]
+
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+"""A full disk is an error of the destination as a whole (exit 11), though the other paths go on."""
+
+
+@dataclass(slots=True)
+class ReceiverCounts:
+    """What the receiver counts; see `Summary`."""
+
+    files_written: int = 0
+    entries_changed: int = 0
+    files_deleted: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Abilities:
+    """What this process may do with owners and modes.
+
+    Attributes:
+        uid, gid: Its effective numbers; new entries belong to them.
+        groups: The groups that it may give its files to.
+        umask: The permission bits that it takes from new entries.
+    """
+
+    uid: int
+    gid: int
+    groups: frozenset[int]
+    umask: int
+
+    @classmethod
+    def here(cls) -> Abilities:
+        """Those of this process; no thread may make files meanwhile, since the mask can only be read by setting it."""
+        umask = os.umask(0o077)
+        os.umask(umask)
+        return cls(os.geteuid(), os.getegid(), frozenset((*os.getgroups(), os.getegid())), umask)
+
+    @property
+    def is_root(self) -> bool:
+        """Whether files can be given away."""
+        return self.uid == 0
+
+
+@dataclass(slots=True)
+class Ground:
+    """What every part of the receiver shares.
+
+    Attributes:
+        root: The destination, or None in a dry run into a directory that does not exist.
+        settings: The options.
+        filters: Which entries at the destination are protected.
+        reporter: Hears of items and problems.
+        abilities: What this process may do.
+        to_remote: Whether the user sees this side as the remote one.
+        users, groups: The sender's numbers to ours.
+        granularity: How finely mtimes are kept.
+        counts: What has been done.
+    """
+
+    root: Root | None
+    settings: Settings
+    filters: Filters
+    reporter: Reporter
+    abilities: Abilities
+    to_remote: bool
+    users: OwnerNumbers = field(default_factory=OwnerNumbers.of_users)
+    groups: OwnerNumbers = field(default_factory=OwnerNumbers.of_groups)
+    granularity: TimeGranularity = field(default_factory=lambda: TimeGranularity(may_write=True))
+    counts: ReceiverCounts = field(default_factory=ReceiverCounts)
+
+    @property
+    def keeps_owner(self) -> bool:
+        """Whether owners are set."""
+        return self.settings.owner and self.abilities.is_root
+
+    def keeps_group(self, gid: int) -> bool:
+        """Tell whether an entry of this group (by our numbers) gets it."""
+        return self.settings.group and (self.abilities.is_root or gid in self.abilities.groups)
+
+    def policy(self, dir_fd: int) -> Policy:
+        """Return what decides about the entries of a directory; -1 for one that does not exist."""
+        settings = self.settings
+        return Policy(
+            perms=settings.perms,
+            times=settings.times,
+            owner=self.keeps_owner,
+            group=self.keeps_group,
+            links=settings.links,
+            devices=settings.devices and self.abilities.is_root,
+            specials=settings.specials,
+            checksum=settings.checksum,
+            ignore_times=settings.ignore_times,
+            size_only=settings.size_only,
+            update=settings.update,
+            existing=settings.existing,
+            ignore_existing=settings.ignore_existing,
+            same_time=lambda one, other: one == other or (dir_fd >= 0 and self.granularity.same(one, other, dir_fd)),
+        )
+
+    def localised(self, entry: Entry) -> Entry:
+        """Return the sender's entry with our numbers for owner and group; see also `localised_mode`."""
+        if self.settings.numeric_ids:
+            return self.localised_mode(entry)
+        uid, gid = self.users.here(entry.uid), self.groups.here(entry.gid)
+        if uid != entry.uid or gid != entry.gid:
+            entry = entry._replace(uid=uid, gid=gid)
+        return self.localised_mode(entry)
+
+    def localised_mode(self, entry: Entry) -> Entry:
+        """Return an entry with our numbers without the set-id bits of an owner or group that it can't have here."""
+        uid, gid, mode = entry.uid, entry.gid, entry.mode
+        if mode & (stat.S_ISUID | stat.S_ISGID) and not stat.S_ISDIR(mode):
+            if not self.keeps_owner and uid != self.abilities.uid:
+                mode &= ~stat.S_ISUID
+            if not self.keeps_group(gid) and gid != self.abilities.gid:
+                mode &= ~stat.S_ISGID
+        return entry if mode == entry.mode else entry._replace(mode=mode)
+
+    def fresh(self, entry: Entry, current: Entry | None) -> Attributes:
+        """Return the attributes of an entry that is made anew; what the system gives it by itself is left out.
+
+        Args:
+            entry: The sender's entry, localised.
+            current: What it replaces, if that is of the same type.
+        """
+        return Attributes(
+            kept_permissions(entry, current, self.policy(-1), self.abilities.umask),
+            entry.mtime_ns if self.settings.times else None,
+            entry.uid if self.keeps_owner else None,
+            entry.gid if self.keeps_group(entry.gid) else None,
+        )
+
+    def changed(self, entry: Entry, change: Change) -> Attributes:
+        """Return those attributes of an existing entry that differ; a change of owner clears set-id bits, so that it brings the mode."""
+        owner = bool(change & (Change.OWNER | Change.GROUP)) and self.settings.perms and bool(entry.permissions & 0o6000)
+        return Attributes(
+            entry.permissions if change & Change.PERMS or owner else None,
+            entry.mtime_ns if change & Change.TIME else None,
+            entry.uid if change & Change.OWNER else None,
+            entry.gid if change & Change.GROUP else None,
+        )
+
+    def item(self, path: bytes, entry: Entry, step: Step, *, leader: bytes | None = None) -> None:
+        """Tell of an entry that is changed, if the user wants to know."""
+        if not self.settings.itemize:
+            return
+        code = itemized(entry.kind, step, to_remote=self.to_remote, keeps_times=self.settings.times, is_link=leader is not None)
+        self.reporter.item(code, path or b".", entry.target if leader is None else leader)
+
+    def lost(self, directory: bytes, name: bytes, lost: Lost) -> None:
+        """Report what of an entry's attributes the system did not permit to be kept."""
+        if lost:
+            what = ", ".join(str(part.name).lower() for part in Lost if part in lost)
+            self.reporter.problem(join(directory, name), f"it is in place, but this filesystem or user can't keep its {what}")
+
+    def failed(self, directory: bytes, name: bytes, error: OSError | ValueError | OverflowError, deed: str) -> None:
+        """Report that something could not be done with an entry."""
+        path = join(directory, name) if name else directory
+        code = ExitCode.LOCAL_IO if isinstance(error, OSError) and error.errno in _FULL else ExitCode.PARTIAL
+        self.reporter.problem(path or b".", reason(error, deed), code)

@@ -1,0 +1,91 @@
+"""The first words of a session: both sides greet, the one that connected says what it wants, the other that it can."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+from deltasync import __version__
+from deltasync._native import engine_name
+from deltasync.channel.stream import Link
+from deltasync.engine.peer import Peer
+from deltasync.errors import RemoteProtocolError
+from deltasync.wire.messages import Hello, Message, Note, Ready, Setup
+from deltasync.wire.session import Speaker
+
+__all__ = ["FEATURES", "accept", "ask", "ready"]
+
+FEATURES: tuple[str, ...] = ()
+"""Optional features of this side; those that both sides name are in force."""
+
+PING_SHARE = 3
+"""A sign of life goes out after this fraction of the timeout."""
+
+
+def _ping_s(timeout_s: float) -> float:
+    return min(timeout_s / PING_SHARE, 15.0) if timeout_s else 15.0
+
+
+def ask(link: Link, setup: Setup, stop: threading.Event, meanwhile: Callable[[], bool]) -> Peer:
+    """Start a session on a link that this side connected.
+
+    Args:
+        link: The open link; it belongs to the peer that is returned.
+        setup: What is wanted.
+        stop: Ends the session from outside.
+        meanwhile: Called again and again while the answer is awaited, as long as it says that there is more to do.
+
+    Raises:
+        DeltasyncError: The link failed, or the peer refused.
+    """
+    peer = Peer(link, Speaker.INITIATOR, stop, ping_s=_ping_s(setup.settings.timeout_s))
+    try:
+        peer.send(Hello(__version__, FEATURES))
+        peer.send(setup)
+        peer.take_role(sends=setup.sends)
+        for expected in (Hello, Ready):
+            message = _awaited(peer, meanwhile)
+            while isinstance(message, Note):
+                message = _awaited(peer, meanwhile)
+            if not isinstance(message, expected):
+                raise RemoteProtocolError(f"the peer sent {type(message).__name__} where {expected.__name__} was due")
+    except BaseException:
+        peer.close()
+        raise
+    return peer
+
+
+def _awaited(peer: Peer, meanwhile: Callable[[], bool]) -> Message:
+    more = True
+    while more:
+        message = peer.receive(wait=False)
+        if message is not None:
+            return message
+        more = meanwhile()
+    answer = peer.receive()
+    assert answer is not None
+    return answer
+
+
+def accept(peer: Peer) -> Setup:
+    """Take the first words of whoever connected; `Ready` is left to the caller, who knows whether it can be done.
+
+    Raises:
+        DeltasyncError: The link failed, or the peer does not follow the protocol.
+    """
+    peer.send(Hello(__version__, FEATURES))
+    greeting = peer.receive()
+    if not isinstance(greeting, Hello):
+        raise RemoteProtocolError(f"the peer sent {type(greeting).__name__} where Hello was due")
+    message = peer.receive()
+    if not isinstance(message, Setup):
+        raise RemoteProtocolError(f"the peer sent {type(message).__name__} where Setup was due")
+    if message.sends and len(message.places) != 1:
+        raise RemoteProtocolError("the peer named more than one destination")
+    peer.take_role(sends=not message.sends)
+    return message
+
+
+def ready(peer: Peer) -> None:
+    """Say that what was asked for can be done."""
+    peer.send(Ready(engine_name()))

@@ -1,0 +1,224 @@
+"""The peer as the control thread sees it: messages in, messages out, over a link; and the threads that stand behind that."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from contextlib import suppress
+
+from deltasync.channel.stream import Link
+from deltasync.errors import ConnectionLost, DeltasyncError, Interrupted, PeerFailure, RemoteProtocolError
+from deltasync.tree.names import shown
+from deltasync.wire.messages import Entries, Failure, FileData, Message, Pack, Ping
+from deltasync.wire.session import Inbound, Outbound, Speaker
+
+__all__ = ["Peer"]
+
+MAX_QUEUED_BYTES = 16 << 20
+"""Content that waits for the control thread; beyond it the reader stops reading, and so the peer stops sending."""
+MAX_QUEUED_MESSAGES = 1 << 17
+"""More messages than this waiting are a peer gone wild. The limit must not block: the sender reads while it sends, or both would wait."""
+STOP_GRACE_S = 0.5
+POLL_S = 0.1
+
+
+class Peer:
+    """One session's two directions.
+
+    A reader thread takes bytes from the link, opens them and queues messages; the control thread sends and takes. When `stop` is set,
+    waiting ends with `Interrupted`, and a send that is stuck is broken off after a grace of half a second.
+
+    Args:
+        link: The open link; closed by `close`.
+        speaker: Whether this side connected.
+        stop: Set to end the session from outside.
+        ping_s: Send a sign of life when nothing was sent for so long; 0 for never.
+    """
+
+    def __init__(self, link: Link, speaker: Speaker, stop: threading.Event, *, ping_s: float = 0.0) -> None:
+        other = Speaker.RESPONDER if speaker is Speaker.INITIATOR else Speaker.INITIATOR
+        self.link = link
+        self.stop = stop
+        self.outbound = Outbound(speaker)
+        self.inbound = Inbound(other)
+        self._ping_s = ping_s
+        self._sending = threading.Lock()
+        self._sent_at = time.monotonic()
+        self._queue: deque[Message | DeltasyncError | None] = deque()
+        self._queued_bytes = 0
+        self._changed = threading.Condition()
+        self._closed = threading.Event()
+        self._threads = [
+            threading.Thread(target=self._read, name="deltasync-reader", daemon=True),
+            threading.Thread(target=self._watch, name="deltasync-watch", daemon=True),
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def take_role(self, *, sends: bool) -> None:
+        """Say whether this side is the sender of the tree."""
+        self.outbound.take_role(sends=sends)
+        self.inbound.take_role(sends=not sends)
+
+    def send(self, message: Message, *, squeeze: bool = False) -> None:
+        """Send a message.
+
+        Raises:
+            ConnectionLost, DeadlineExceeded: The link failed.
+            Interrupted: `stop` is set and the link does not take anything.
+            LocalProtocolError: The message may not be sent now.
+        """
+        with self._sending:
+            parts = self.outbound.send(message, squeeze=squeeze)
+            try:
+                self.link.send(parts)
+            except ConnectionLost:
+                if self.stop.is_set():
+                    raise Interrupted("interrupted") from None
+                self._raise_last_words()
+                raise
+            self._sent_at = time.monotonic()
+
+    def _raise_last_words(self) -> None:
+        """Raise what the peer said before it closed the connection, if it said why."""
+        deadline = time.monotonic() + STOP_GRACE_S
+        with self._changed:
+            while time.monotonic() < deadline:
+                for message in self._queue:
+                    if isinstance(message, Failure):
+                        raise _as_error(message)
+                    if message is None or isinstance(message, DeltasyncError):
+                        return
+                self._changed.wait(POLL_S)
+
+    def receive(self, *, wait: bool = True) -> Message | None:
+        """Return the next message; without `wait`, None when there is none yet.
+
+        Raises:
+            PeerFailure: The peer ended the session and said why.
+            RemoteProtocolError, ConnectionLost, DeadlineExceeded: The session broke; a stream that ends early is `ConnectionLost`.
+            Interrupted: `stop` is set.
+        """
+        if not wait and not self._queue:
+            return None
+        with self._changed:
+            while not self._queue:
+                if self.stop.is_set():
+                    raise Interrupted("interrupted")
+                self._changed.wait(POLL_S)
+            message = self._queue[0]
+            if message is None or isinstance(message, DeltasyncError):
+                if self.stop.is_set():
+                    raise Interrupted("interrupted")
+                raise message or ConnectionLost("the connection ended before the session was finished")
+            self._queue.popleft()
+            self._queued_bytes -= _weight(message)
+            self._changed.notify_all()
+        if isinstance(message, Failure):
+            raise _as_error(message)
+        return message
+
+    def finish(self) -> None:
+        """Say that nothing more follows, and wait for the peer to say the same.
+
+        Raises:
+            ConnectionLost, RemoteProtocolError: The peer's end is missing or wrong.
+        """
+        with self._sending:
+            self.link.finish()
+        while True:
+            with self._changed:
+                while not self._queue:
+                    if self.stop.is_set():
+                        raise Interrupted("interrupted")
+                    self._changed.wait(POLL_S)
+                message = self._queue.popleft()
+            if message is None:
+                return
+            if isinstance(message, DeltasyncError):
+                raise message
+
+    def say_why(self, exit_code: int, text: str) -> None:
+        """Tell the peer why the session ends here, and give it a moment to hear it; it may be gone already, and then nobody is told."""
+        with suppress(DeltasyncError), self._sending:
+            self.link.send(self.outbound.send(Failure(exit_code, text[:1000])))
+            self.link.finish()
+        deadline = time.monotonic() + STOP_GRACE_S
+        with self._changed:
+            while time.monotonic() < deadline and not any(last is None or isinstance(last, DeltasyncError) for last in self._queue):
+                self._queued_bytes = -(1 << 62)
+                self._queue.clear()
+                self._changed.notify_all()
+                self._changed.wait(POLL_S)
+
+    def close(self) -> None:
+        """Close the link and join the threads."""
+        self._closed.set()
+        self.link.close()
+        with self._changed:
+            self._queue.clear()
+            self._queued_bytes = -(1 << 62)
+            self._changed.notify_all()
+        for thread in self._threads:
+            thread.join()
+
+    def _read(self) -> None:
+        last: DeltasyncError | None = None
+        try:
+            while (data := self.link.recv()) is not None:
+                for message in self.inbound.feed(data):
+                    if not isinstance(message, Ping):
+                        self._put(message)
+            if not self.inbound.at_boundary:
+                last = RemoteProtocolError("the peer finished in the middle of a message")
+            elif not self.inbound.done:
+                last = ConnectionLost("the peer ended the session early")
+        except DeltasyncError as error:
+            last = error
+        with self._changed:
+            self._queue.append(last)
+            self._changed.notify_all()
+
+    def _put(self, message: Message) -> None:
+        with self._changed:
+            if len(self._queue) > MAX_QUEUED_MESSAGES:
+                raise RemoteProtocolError("the peer sends more messages than can be taken")
+            while self._queued_bytes > MAX_QUEUED_BYTES:
+                if self._closed.is_set():
+                    return
+                self._changed.wait(POLL_S)
+            self._queue.append(message)
+            self._queued_bytes += _weight(message)
+            self._changed.notify_all()
+
+    def _watch(self) -> None:
+        """Keep the connection alive, and break off what is stuck once `stop` is set."""
+        step_s = min(self._ping_s / 2, 1.0) if self._ping_s else 1.0
+        while not self._closed.wait(min(step_s, 0.25)):
+            if self.stop.is_set():
+                if not self._closed.wait(STOP_GRACE_S):
+                    self.link.close()
+                return
+            if self._ping_s and time.monotonic() - self._sent_at > self._ping_s and self._sending.acquire(blocking=False):
+                try:
+                    if self.outbound.open:
+                        self.link.send(self.outbound.send(Ping()))
+                        self._sent_at = time.monotonic()
+                except DeltasyncError:
+                    return
+                finally:
+                    self._sending.release()
+
+
+def _weight(message: Message) -> int:
+    if isinstance(message, (Pack, FileData)):
+        return len(message.content)
+    return len(message.chunk) if isinstance(message, Entries) else 0
+
+
+def _as_error(failure: Failure) -> PeerFailure:
+    try:
+        return PeerFailure(failure.exit_code, shown(failure.text))
+    except ValueError:
+        raise RemoteProtocolError(f"the peer failed with the unknown exit code {failure.exit_code}") from None

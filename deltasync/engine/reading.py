@@ -1,0 +1,168 @@
+"""The sender's reading of files: small ones gathered into packs, large ones as streams; as they stand at one instant, or again."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Generator, Iterator
+from typing import NamedTuple
+
+from deltasync.delta.digest import FileDigest
+from deltasync.tree.entry import Entry
+from deltasync.wire.messages import MAX_FILE_DATA_BYTES, MAX_ZEROS_BYTES, FileAbort, FileBegin, FileData, FileEnd, FileZeros, Message
+
+__all__ = ["ATTEMPTS", "PACK_FILE_BYTES", "Changing", "SmallFile", "digest_at", "read_small", "stream"]
+
+PACK_FILE_BYTES = 128 << 10
+"""A file up to this size travels whole inside a pack."""
+
+ATTEMPTS = 3
+"""How often a file is read that changes meanwhile, before it is given up."""
+
+_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_SEEK_DATA = getattr(os, "SEEK_DATA", None)
+_SEEK_HOLE = getattr(os, "SEEK_HOLE", None)
+
+
+class Changing(Exception):
+    """The file kept changing while it was read."""
+
+
+class SmallFile(NamedTuple):
+    """A file that was read whole.
+
+    Attributes:
+        content: Its bytes.
+        mtime_ns: Its mtime at that instant.
+        mode: Its mode at that instant.
+    """
+
+    content: bytes
+    mtime_ns: int
+    mode: int
+
+
+def read_small(dir_fd: int, name: bytes, entry: Entry) -> SmallFile | None:
+    """Read a file that was small when it was listed.
+
+    The usual case costs one look after the read: if size and mtime are still those of the listing, nobody wrote in between. Otherwise
+    it is read between two looks that must agree.
+
+    Returns: The file; None if it is no longer small.
+    Raises:
+        OSError: It can't be read; `ENOENT` if it is gone.
+        Changing: It changed during each of `ATTEMPTS` reads.
+    """
+    fd = os.open(name, _FLAGS, dir_fd=dir_fd)
+    try:
+        content = os.read(fd, entry.size + 1)
+        status = os.fstat(fd)
+        if len(content) == status.st_size == entry.size and status.st_mtime_ns == entry.mtime_ns and stat.S_ISREG(status.st_mode):
+            return SmallFile(content, status.st_mtime_ns, status.st_mode)
+        _check_regular(status)
+        for _ in range(ATTEMPTS):
+            before = os.fstat(fd)
+            if before.st_size > PACK_FILE_BYTES:
+                return None
+            content = os.pread(fd, before.st_size + 1, 0)
+            after = os.fstat(fd)
+            if len(content) == before.st_size and _same(before, after):
+                return SmallFile(content, after.st_mtime_ns, after.st_mode)
+        raise Changing
+    finally:
+        os.close(fd)
+
+
+def _check_regular(status: os.stat_result) -> None:
+    if not stat.S_ISREG(status.st_mode):
+        raise OSError(errno.EINVAL, "it is no longer a regular file")
+
+
+def _same(one: os.stat_result, other: os.stat_result) -> bool:
+    return (one.st_size, one.st_mtime_ns, one.st_ctime_ns) == (other.st_size, other.st_mtime_ns, other.st_ctime_ns)
+
+
+def stream(dir_fd: int, name: bytes, file_id: int, buffer: bytearray) -> Iterator[Message]:
+    """Yield the messages of a large file; `buffer` is reused, so that each message must be sent before the next is asked for.
+
+    Raises:
+        OSError: It can't be read.
+        Changing: It changed during each of `ATTEMPTS` reads; the last `FileAbort` is left to the caller.
+    """
+    fd = os.open(name, _FLAGS, dir_fd=dir_fd)
+    try:
+        for attempt in range(ATTEMPTS):
+            if attempt:
+                yield FileAbort(file_id, again=True)
+            before = os.fstat(fd)
+            _check_regular(before)
+            yield FileBegin(file_id, before.st_size, before.st_mtime_ns, before.st_mode)
+            digest = FileDigest(before.st_size)
+            complete = yield from _contents(fd, file_id, before, digest, buffer)
+            if complete and _same(before, os.fstat(fd)):
+                yield FileEnd(file_id, digest.digest())
+                return
+        raise Changing
+    finally:
+        os.close(fd)
+
+
+def _contents(fd: int, file_id: int, status: os.stat_result, digest: FileDigest, buffer: bytearray) -> Generator[Message, None, bool]:
+    """Yield the content; return whether all of it was there."""
+    view = memoryview(buffer)[:MAX_FILE_DATA_BYTES]
+    size = status.st_size
+    holes = _SEEK_DATA is not None and status.st_blocks * 512 < size
+    at = 0
+    while at < size:
+        end = size
+        if holes:
+            start, end = _next_data(fd, at, size)
+            if start > at:
+                count = min(start - at, MAX_ZEROS_BYTES)
+                digest.zeros(count)
+                yield FileZeros(file_id, count)
+                at += count
+                continue
+        while at < end:
+            got = os.preadv(fd, [view[: min(len(view), end - at)]], at)
+            if not got:
+                return False
+            digest.update(view[:got])
+            yield FileData(file_id, view[:got])
+            at += got
+    return True
+
+
+def _next_data(fd: int, at: int, size: int) -> tuple[int, int]:
+    """Return where the next data begins and ends (both `size` if there is none)."""
+    assert _SEEK_DATA is not None
+    assert _SEEK_HOLE is not None
+    try:
+        start = os.lseek(fd, at, _SEEK_DATA)
+        return min(start, size), min(os.lseek(fd, start, _SEEK_HOLE), size)
+    except OSError as error:
+        if error.errno == errno.ENXIO:
+            return size, size
+        return at, size
+
+
+def digest_at(dir_fd: int, name: bytes, size: int) -> bytes:
+    """Return the digest of a file's content.
+
+    Raises:
+        OSError: It can't be read.
+        ValueError: It is not of this size.
+    """
+    buffer = bytearray(MAX_FILE_DATA_BYTES)
+    fd = os.open(name, _FLAGS, dir_fd=dir_fd)
+    try:
+        digest = FileDigest(size)
+        status = os.fstat(fd)
+        if status.st_size != size:
+            raise ValueError("the file has changed")
+        for message in _contents(fd, 0, status, digest, buffer):
+            del message
+        return digest.digest()
+    finally:
+        os.close(fd)

@@ -1,0 +1,202 @@
+"""The receiver's control loop: entries in, wants out, contents in; links, deletions and directory attributes last."""
+
+from __future__ import annotations
+
+import stat
+import time
+from array import array
+from collections.abc import Callable
+
+from deltasync.engine.arrivals import Arrivals
+from deltasync.engine.decisions import Decisions
+from deltasync.engine.deletions import Deletions
+from deltasync.engine.destination import Destination
+from deltasync.engine.directories import Directories
+from deltasync.engine.ground import Ground
+from deltasync.engine.job import Progress
+from deltasync.engine.links import Links
+from deltasync.engine.peer import Peer
+from deltasync.errors import DeltasyncError, RemoteProtocolError
+from deltasync.tree.rows import Section, column, packed, unpack_sections
+from deltasync.wire.messages import (
+    MAX_CHUNK_ENTRIES,
+    Entries,
+    EntriesEnd,
+    FileAbort,
+    FileBegin,
+    FileData,
+    FileEnd,
+    FileZeros,
+    Message,
+    Owners,
+    Pack,
+    ReceiverDone,
+    SenderDone,
+    Tree,
+    Want,
+    WantDeferred,
+)
+
+__all__ = ["Receiver"]
+
+TELL_EVERY_S = 0.05
+
+
+class Receiver:
+    """Makes the destination equal to what the peer sends.
+
+    Args:
+        peer: The session, its roles known.
+        ground: Where it works.
+        destination: How the tree's root maps to the destination.
+        tree: The sender's first message.
+        watch: Hears of progress; None for nobody.
+
+    Attributes:
+        entries: How many entries have been compared.
+    """
+
+    def __init__(
+        self, peer: Peer, ground: Ground, destination: Destination, tree: Tree, watch: Callable[[Progress], None] | None = None
+    ) -> None:
+        self._peer = peer
+        self._ground = ground
+        self._destination = destination
+        self._tree = tree
+        self._watch = watch
+        self._directories = Directories(ground)
+        self._deletions = Deletions(ground)
+        self._links = Links(ground)
+        self._arrivals = Arrivals(ground)
+        self._decisions = Decisions(ground, tree, self._directories, self._deletions, self._links, self._arrivals, made=destination.made)
+        self._chunks = self.entries = 0
+        self._files = self._file_bytes = 0
+        self._settled_files = self._settled_bytes = 0
+        self._end: EntriesEnd | None = None
+        self._told_at = 0.0
+
+    def run(self) -> SenderDone:
+        """Receive everything; return the sender's counts.
+
+        Raises:
+            DeltasyncError: The session failed; what is done stays, and large files that had begun are kept for a later run.
+        """
+        try:
+            while self._end is None or self._arrivals.busy:
+                self._take(self._next())
+            self._finish()
+            counts = self._ground.counts
+            self._ground.reporter.flush()
+            self._peer.send(
+                ReceiverDone(counts.files_written, counts.entries_changed, counts.files_deleted, 0, 0, 0, counts.files_written, 0)
+            )
+            done = self._next()
+            if not isinstance(done, SenderDone):
+                raise RemoteProtocolError(f"the peer sent {type(done).__name__} when everything was done")
+            self._tell(last=True)
+            return done
+        except DeltasyncError:
+            self._arrivals.close(keep_partials=True)
+            self._directories.settle()
+            raise
+        finally:
+            self._arrivals.close(keep_partials=True)
+            self._decisions.close()
+
+    def _next(self) -> Message:
+        while True:
+            message = self._peer.receive()
+            assert message is not None
+            if not self._ground.reporter.take(message):
+                return message
+
+    def _take(self, message: Message) -> None:
+        arrivals = self._arrivals
+        match message:
+            case Entries():
+                self._compare(message)
+            case Pack():
+                arrivals.pack(message)
+            case FileData():
+                arrivals.data(message)
+            case FileBegin():
+                arrivals.begin(message)
+            case FileZeros():
+                arrivals.zeros(message)
+            case FileEnd():
+                arrivals.end(message)
+            case FileAbort():
+                arrivals.abort(message)
+            case Owners():
+                self._ground.users.learn(message.users)
+                self._ground.groups.learn(message.groups)
+            case EntriesEnd():
+                self._end = message
+                self._decisions.end()
+            case _:
+                raise RemoteProtocolError(f"the peer sent {type(message).__name__} to a receiver")
+        self._tell()
+
+    def _compare(self, message: Entries) -> None:
+        """Compare a chunk with the destination, do what can be done at once, and ask for the contents that are needed."""
+        try:
+            sections = unpack_sections(message.chunk)
+        except ValueError as error:
+            raise RemoteProtocolError(f"the peer sent malformed entries: {error}") from error
+        if sum(section.rows.entry_count for section in sections) > MAX_CHUNK_ENTRIES:
+            raise RemoteProtocolError("the peer sent a chunk of too many entries")
+        whole: array[int] = array("I")
+        deferred: array[int] = array("I")
+        offset = 0
+        for section in sections:
+            self._count(section)
+            wanted = self._decisions.section(self._destination.renamed(section), self.entries + offset)
+            whole.extend(offset + index for index in wanted.whole)
+            deferred.extend(offset + index for index in wanted.deferred)
+            offset += section.rows.entry_count
+        self.entries += offset
+        self._settled_files -= len(whole) + len(deferred)
+        self._ground.reporter.flush()
+        self._peer.send(Want(self._chunks, packed("I", whole), packed("I", deferred)))
+        self._chunks += 1
+
+    def _count(self, section: Section) -> None:
+        files = sum(map(stat.S_ISREG, section.rows.mode_column()))
+        self._files += files
+        self._settled_files += files
+        self._file_bytes += sum(column("Q", section.rows.sizes))
+
+    def _finish(self) -> None:
+        """Do what had to wait for all contents."""
+        assert self._end is not None
+        if self._end.read_errors or self._tree.missing:
+            self._deletions.held_back = "parts of the source could not be read"
+            if self._ground.settings.delete:
+                self._ground.reporter.note("nothing was deleted, since parts of the source could not be read")
+        root = self._ground.root
+        self._links.settle(self._ground.policy(root.fd if root is not None else -1))
+        self._deletions.run()
+        for batch in self._decisions.unblock():
+            self._peer.send(WantDeferred(packed("Q", batch)))
+            while self._arrivals.busy:
+                self._take(self._next())
+        self._deletions.clean()
+        self._directories.settle()
+
+    def _tell(self, *, last: bool = False) -> None:
+        now = time.monotonic()
+        if self._watch is None or (now - self._told_at < TELL_EVERY_S and not last):
+            return
+        self._told_at = now
+        link = self._peer.link
+        self._watch(
+            Progress(
+                files_total=self._files,
+                bytes_total=self._file_bytes,
+                files_done=self._settled_files + self._arrivals.files_done,
+                bytes_done=self._file_bytes if last else self._arrivals.bytes_done,
+                bytes_sent=link.bytes_sent + link.bytes_received,
+                total_known=self._end is not None,
+                current=b"" if last else self._arrivals.current,
+            )
+        )

@@ -1,0 +1,226 @@
+"""The sender's control loop: chunks of the scan out, wants in, contents out; whatever is ready first."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+
+from deltasync.detect.scan import Chunk, Scan
+from deltasync.detect.sources import Sources
+from deltasync.engine.contents import Contents
+from deltasync.engine.job import Progress
+from deltasync.engine.peer import Peer
+from deltasync.engine.reading import digest_at
+from deltasync.engine.reporter import Reporter, reason
+from deltasync.engine.wants import OpenChunks
+from deltasync.errors import ExitCode, RemoteProtocolError
+from deltasync.fs.owners import OwnerNames, group_name, user_name
+from deltasync.tree.filters import Filters
+from deltasync.tree.names import shown
+from deltasync.tree.rows import NO_DIGEST, column
+from deltasync.wire.messages import (
+    MAX_OPEN_CHUNKS,
+    Entries,
+    EntriesEnd,
+    Message,
+    Owners,
+    ReceiverDone,
+    SenderDone,
+    Tree,
+    Want,
+    WantDeferred,
+)
+from deltasync.wire.settings import Settings
+
+__all__ = ["Sender"]
+
+LIST_AHEAD_FILES = 4096
+"""While more files than this are wanted, contents go before further listing, so that what waits stays bounded."""
+TELL_EVERY_S = 0.05
+
+
+class Sender:
+    """Sends a tree to the peer.
+
+    Args:
+        sources: The opened sources.
+        settings: The options.
+        reporter: Hears of problems.
+        watch: Hears of progress; None for nobody.
+
+    Attributes:
+        entries, files, file_bytes: What the scan has seen and sent.
+    """
+
+    def __init__(self, sources: Sources, settings: Settings, watch: Callable[[Progress], None] | None = None) -> None:
+        self.entries = self.files = self.file_bytes = 0
+        self._sources = sources
+        self._settings = settings
+        self._watch = watch
+        self._early: list[tuple[bytes, str, ExitCode]] = []
+        self._notes: list[str] = []
+        self._read_errors = 0
+        self._scan: Iterator[Chunk] | None = iter(
+            Scan(
+                sources,
+                Filters.from_wire(settings.rules),
+                self._scan_failed,
+                recursive=settings.recursive,
+                hard_links=settings.hard_links,
+                digest=self._digest if settings.checksum else None,
+                dropped=self._dropped,
+            )
+        )
+        self._ready: deque[Chunk] = deque()
+        self._open = OpenChunks()
+        self._users = OwnerNames(user_name)
+        self._groups = OwnerNames(group_name)
+        self._told_at = 0.0
+        self._done: ReceiverDone | None = None
+
+    def scan_ahead(self) -> bool:
+        """Look at a further piece of the tree before the peer is there; False when nothing is left or enough is ready."""
+        if self._scan is None or len(self._ready) >= MAX_OPEN_CHUNKS:
+            return False
+        chunk = next(self._scan, None)
+        if chunk is None:
+            self._scan = None
+            return False
+        self._ready.append(chunk)
+        return True
+
+    def run(self, peer: Peer, reporter: Reporter) -> ReceiverDone:
+        """Send everything that the peer wants; return its counts.
+
+        Raises:
+            DeltasyncError: The session failed.
+        """
+        sources, self._peer, self._reporter = self._sources, peer, reporter
+        self._contents = Contents(peer, sources, self._settings, reporter)
+        for path, error in sources.missing:
+            self._read_errors += 1
+            self._early.append((path, reason(error, "this source can't be sent"), ExitCode.PARTIAL))
+        peer.send(Tree(sources.whole, tuple(dict.fromkeys(sources.tops)), sources.lone, len(sources.missing)))
+        try:
+            while self._done is None:
+                self._work()
+        finally:
+            self._contents.close()
+        peer.send(SenderDone(self.files, self.file_bytes, self._contents.literal_bytes))
+        self._tell(last=True)
+        return self._done
+
+    @property
+    def literal_bytes(self) -> int:
+        """Content bytes sent so far, before compression."""
+        return self._contents.literal_bytes
+
+    def _work(self) -> None:
+        """Do the one thing that is due."""
+        if self._early or self._notes:
+            self._report_early()
+        message = self._peer.receive(wait=False)
+        contents = self._contents
+        if message is not None:
+            self._take(message)
+        elif contents.busy and (contents.streaming or contents.waiting >= LIST_AHEAD_FILES or len(self._open) > 2 or not self._may_list()):
+            contents.advance()
+        elif self._may_list():
+            self._list()
+        else:
+            self._reporter.flush()
+            answer = self._peer.receive()
+            assert answer is not None
+            self._take(answer)
+        self._tell()
+
+    def _take(self, message: Message) -> None:
+        if isinstance(message, Want):
+            wanted = self._open.answer(message)
+            self._contents.want(wanted)
+        elif isinstance(message, WantDeferred):
+            self._contents.want(self._open.deferred(message))
+        elif isinstance(message, ReceiverDone):
+            if self._scan is not None or self._ready or len(self._open) or self._contents.busy:
+                raise RemoteProtocolError("the peer was done before it had everything")
+            self._done = message
+        elif not self._reporter.take(message):
+            raise RemoteProtocolError(f"the peer sent {type(message).__name__} to a sender")
+
+    def _may_list(self) -> bool:
+        return (self._scan is not None or bool(self._ready)) and len(self._open) < MAX_OPEN_CHUNKS
+
+    def _list(self) -> None:
+        """Send the next chunk; after the last one say that it was."""
+        chunk = self._ready.popleft() if self._ready else next(self._scan, None) if self._scan is not None else None
+        if chunk is None:
+            self._scan = None
+        else:
+            self._send_chunk(chunk)
+        if self._scan is None and not self._ready:
+            self._peer.send(EntriesEnd(self.entries, self._read_errors))
+
+    def _send_chunk(self, chunk: Chunk) -> None:
+        if not self._settings.numeric_ids:
+            self._send_owners(chunk)
+        self._open.add(chunk)
+        self._peer.send(Entries(chunk.packed), squeeze=self._settings.compress != "never")
+        self.entries += chunk.entries
+        self.files += chunk.files
+        self.file_bytes += chunk.file_bytes
+
+    def _send_owners(self, chunk: Chunk) -> None:
+        uids: set[int] = set()
+        gids: set[int] = set()
+        for section in chunk.sections:
+            uids.update(column("I", section.rows.uids), (section.own.uid,))
+            gids.update(column("I", section.rows.gids), (section.own.gid,))
+        users, groups = self._users.news(uids), self._groups.news(gids)
+        for at in range(0, max(len(users), len(groups)), 4096):
+            self._peer.send(Owners(tuple(users[at : at + 4096]), tuple(groups[at : at + 4096])))
+
+    def _scan_failed(self, path: bytes, error: OSError) -> None:
+        if isinstance(error, FileNotFoundError):
+            self._early.append((path, "it vanished before it could be sent", ExitCode.VANISHED))
+            return
+        self._read_errors += 1
+        self._early.append((path, reason(error, "it can't be read"), ExitCode.PARTIAL))
+
+    def _dropped(self, path: bytes) -> None:
+        self._notes.append(f"{shown(path)}: skipped, since names that begin with .deltasync~ are deltasync's own")
+
+    def _report_early(self) -> None:
+        """Pass on what the scan met; it may run before there is anyone to tell."""
+        early, self._early = self._early, []
+        for path, error, code in early:
+            self._reporter.problem(path, error, code)
+        notes, self._notes = self._notes, []
+        for note in notes:
+            self._reporter.note(note)
+
+    def _digest(self, source: int, directory: bytes, name: bytes, size: int) -> bytes:
+        try:
+            with self._sources.roots[source].dir(directory) as lease:
+                return digest_at(lease.fd, name, size)
+        except (OSError, ValueError):
+            # The file counts as different then, and reading it for the transfer gives the error its place among the problems.
+            return NO_DIGEST
+
+    def _tell(self, *, last: bool = False) -> None:
+        now = time.monotonic()
+        if self._watch is None or (now - self._told_at < TELL_EVERY_S and not last):
+            return
+        self._told_at = now
+        contents, opened, link = self._contents, self._open, self._peer.link
+        self._watch(
+            Progress(
+                files_total=self.files,
+                bytes_total=self.file_bytes,
+                files_done=opened.files_settled + contents.files_done,
+                bytes_done=opened.bytes_settled + contents.bytes_done,
+                bytes_sent=link.bytes_sent + link.bytes_received,
+                total_known=self._scan is None and not self._ready,
+                current=b"" if last else contents.current,
+            )
+        )

@@ -1,0 +1,158 @@
+"""The side that was connected to: it does what the other side asks for, within the limits that it was started with."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from dataclasses import dataclass
+
+from deltasync.channel.stream import Link
+from deltasync.detect.sources import Sources
+from deltasync.engine.destination import open_destination
+from deltasync.engine.ground import Abilities, Ground
+from deltasync.engine.handshake import accept, ready
+from deltasync.engine.peer import Peer
+from deltasync.engine.receiver import Receiver
+from deltasync.engine.reporter import RemoteReporter, Reporter
+from deltasync.engine.sender import Sender
+from deltasync.errors import (
+    AuthenticationError,
+    ConnectionLost,
+    DeadlineExceeded,
+    DeltasyncError,
+    ExitCode,
+    PeerFailure,
+    RemoteProtocolError,
+    SourceError,
+)
+from deltasync.fs.facts import TimeGranularity
+from deltasync.fs.root import Root
+from deltasync.tree.filters import Filters
+from deltasync.tree.names import shown
+from deltasync.wire.messages import Failure, Setup, Tree
+from deltasync.wire.session import Speaker
+from deltasync.wire.settings import Settings
+
+__all__ = ["Limits", "serve_link", "serve_stdio"]
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a serving side permits.
+
+    Attributes:
+        beneath: The only directory that it works in; None for no limit.
+        read_only: Whether it only sends.
+        to_remote: Whether the user sees it as remote (`<` in itemized lines).
+    """
+
+    beneath: Root | None = None
+    read_only: bool = False
+    to_remote: bool = True
+
+
+def serve_stdio(root: bytes | None, read_only: bool, stop: threading.Event) -> int:
+    """Serve one session on standard input and output; return the exit code.
+
+    Args:
+        root: The only directory to work in, or None.
+        read_only: Whether nothing may be written.
+        stop: Ends the session from outside.
+    """
+    from deltasync.channel.pipes import PipeStream
+    from deltasync.channel.secure import open_responder
+
+    stream = PipeStream(sys.stdin.fileno(), sys.stdout.fileno())
+    try:
+        link = open_responder(stream)
+    except DeltasyncError as error:
+        stream.close()
+        print(f"deltasync: {error}", file=sys.stderr)
+        return error.exit_code
+    try:
+        beneath = Root.open(root) if root is not None else None
+    except OSError as error:
+        return refuse(link, f"{shown(root or b'')}: --root can't be opened: {error.strerror}", stop)
+    return serve_link(link, Limits(beneath, read_only), stop)
+
+
+def refuse(link: Link, text: str, stop: threading.Event) -> int:
+    """End a session before it begins, saying why."""
+    peer = Peer(link, Speaker.RESPONDER, stop)
+    try:
+        peer.send(Failure(ExitCode.LOCAL_IO, text))
+        peer.finish()
+    except DeltasyncError:
+        # The peer may be gone already; the exit code says it all the same.
+        return ExitCode.LOCAL_IO
+    finally:
+        peer.close()
+    return ExitCode.LOCAL_IO
+
+
+def serve_link(link: Link, limits: Limits, stop: threading.Event) -> int:
+    """Serve one session; return the exit code. Errors of the session are told to the peer; none is raised."""
+    peer = Peer(link, Speaker.RESPONDER, stop, ping_s=15.0)
+    try:
+        setup = accept(peer)
+        reporter = RemoteReporter(peer)
+        if setup.sends:
+            _receive(peer, setup, limits, reporter)
+        else:
+            _send(peer, setup, limits, reporter)
+        peer.finish()
+    except (ConnectionLost, PeerFailure, DeadlineExceeded) as error:
+        return error.exit_code
+    except DeltasyncError as error:
+        peer.say_why(error.exit_code, str(error))
+        return error.exit_code
+    finally:
+        peer.close()
+    return ExitCode.OK
+
+
+def _receive(peer: Peer, setup: Setup, limits: Limits, reporter: RemoteReporter) -> None:
+    if limits.read_only:
+        raise AuthenticationError("this deltasync serves read-only: nothing can be pushed to it")
+    ready(peer)
+    tree = peer.receive()
+    if not isinstance(tree, Tree):
+        raise RemoteProtocolError(f"the peer sent {type(tree).__name__} where Tree was due")
+    destination = open_destination(setup.places[0], tree, setup.settings, beneath=limits.beneath)
+    ground = make_ground(destination.root, setup.settings, reporter, to_remote=limits.to_remote)
+    try:
+        Receiver(peer, ground, destination, tree).run()
+    finally:
+        if destination.root is not None:
+            destination.root.close()
+
+
+def make_ground(root: Root | None, settings: Settings, reporter: Reporter, *, to_remote: bool) -> Ground:
+    """Return the ground of a receiver.
+
+    Raises:
+        RemoteProtocolError: The rules are malformed.
+    """
+    try:
+        filters = Filters.from_wire(settings.rules)
+    except ValueError as error:
+        raise RemoteProtocolError(f"the peer sent a malformed filter rule: {error}") from error
+    ground = Ground(root, settings, filters, reporter, Abilities.here(), to_remote)
+    ground.granularity = TimeGranularity(may_write=not settings.dry_run)
+    return ground
+
+
+def _send(peer: Peer, setup: Setup, limits: Limits, reporter: RemoteReporter) -> None:
+    sources = Sources(setup.places, beneath=limits.beneath)
+    try:
+        if not sources.roots:
+            path, error = sources.missing[0]
+            raise SourceError(f"{shown(path)}: this source can't be sent: {error.strerror}")
+        ready(peer)
+        try:
+            sender = Sender(sources, setup.settings)
+        except ValueError as error:
+            raise RemoteProtocolError(f"the peer sent a malformed filter rule: {error}") from error
+        sender.run(peer, reporter)
+    finally:
+        sources.close()

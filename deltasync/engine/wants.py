@@ -1,0 +1,117 @@
+"""The sender's memory of what it has listed and what the receiver wants of it."""
+
+from __future__ import annotations
+
+import stat
+from bisect import bisect_right
+from collections import deque
+from collections.abc import Sequence
+from itertools import accumulate, pairwise
+from typing import NamedTuple
+
+from deltasync.detect.scan import Chunk
+from deltasync.errors import RemoteProtocolError
+from deltasync.tree.entry import Entry
+from deltasync.tree.rows import column
+from deltasync.wire.messages import Want, WantDeferred
+
+__all__ = ["OpenChunks", "Wanted"]
+
+
+class Wanted(NamedTuple):
+    """A file that the receiver wants.
+
+    Attributes:
+        file_id: Its number: the entries of the session are counted from 0.
+        source: Index of the source that has it.
+        directory: Its directory, relative to the root.
+        entry: The file as it was listed.
+    """
+
+    file_id: int
+    source: int
+    directory: bytes
+    entry: Entry
+
+
+class OpenChunks:
+    """Chunks that were sent and not yet answered, and files that were put off.
+
+    Attributes:
+        files_settled, bytes_settled: Regular files that turned out to need nothing, and their sizes.
+    """
+
+    def __init__(self) -> None:
+        self.files_settled = 0
+        self.bytes_settled = 0
+        self._open: deque[tuple[int, int, Chunk]] = deque()
+        self._chunks = 0
+        self._entries = 0
+        self._deferred: dict[int, Wanted] = {}
+
+    def __len__(self) -> int:
+        return len(self._open)
+
+    def add(self, chunk: Chunk) -> None:
+        """Remember a chunk that is sent now."""
+        self._open.append((self._chunks, self._entries, chunk))
+        self._chunks += 1
+        self._entries += chunk.entries
+
+    def answer(self, want: Want) -> list[Wanted]:
+        """Take the receiver's answer to the oldest open chunk; return the files to be sent now, in order.
+
+        Raises:
+            RemoteProtocolError: It answers another chunk, or names what is not a regular file in it.
+        """
+        if not self._open or self._open[0][0] != want.chunk:
+            raise RemoteProtocolError(f"the peer answered chunk {want.chunk} out of turn")
+        _, first_id, chunk = self._open.popleft()
+        try:
+            whole = _located(chunk, first_id, column("I", want.whole))
+            deferred = _located(chunk, first_id, column("I", want.deferred))
+        except ValueError as error:
+            raise RemoteProtocolError(f"the peer wants what was not listed: {error}") from error
+        self._deferred.update((wanted.file_id, wanted) for wanted in deferred)
+        self.files_settled += chunk.files - len(whole) - len(deferred)
+        self.bytes_settled += chunk.file_bytes - sum(wanted.entry.size for wanted in (*whole, *deferred))
+        return whole
+
+    def deferred(self, want: WantDeferred) -> list[Wanted]:
+        """Return files that were put off and are wanted now.
+
+        Raises:
+            RemoteProtocolError: One was not put off.
+        """
+        try:
+            return [self._deferred.pop(file_id) for file_id in column("Q", want.ids)]
+        except (KeyError, ValueError) as error:
+            raise RemoteProtocolError(f"the peer wants a file that it did not put off: {error}") from error
+
+
+def _located(chunk: Chunk, first_id: int, indexes: Sequence[int]) -> list[Wanted]:
+    """Return the files at some indexes of a chunk, ascending.
+
+    Raises:
+        ValueError: An index is out of order or range, or its entry is no regular file.
+    """
+    if not indexes:
+        return []
+    if indexes[-1] >= chunk.entries or any(one >= other for one, other in pairwise(indexes)):
+        raise ValueError("an index is out of order or range")
+    starts = [0, *accumulate(section.rows.entry_count for section in chunk.sections)]
+    located: list[Wanted] = []
+    at = 0
+    while at < len(indexes):
+        number = bisect_right(starts, indexes[at]) - 1
+        end = at
+        while end < len(indexes) and indexes[end] < starts[number + 1]:
+            end += 1
+        section, origins = chunk.sections[number], chunk.origins[number]
+        inside = [index - starts[number] for index in indexes[at:end]]
+        for index, entry in zip(inside, section.rows.pick(inside), strict=True):
+            if not stat.S_ISREG(entry.mode):
+                raise ValueError("an entry is no regular file")
+            located.append(Wanted(first_id + starts[number] + index, origins[index] if origins else 0, section.path, entry))
+        at = end
+    return located

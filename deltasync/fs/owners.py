@@ -1,0 +1,88 @@
+"""Owners and groups by name: numbers of one machine to names, and names to the numbers of another."""
+
+from __future__ import annotations
+
+import grp
+import os
+import pwd
+from collections.abc import Callable, Iterable
+
+__all__ = ["OwnerNames", "OwnerNumbers", "group_name", "user_name"]
+
+
+def user_name(uid: int) -> bytes:
+    """Return the login name of a user here; `b""` where it has none."""
+    try:
+        return os.fsencode(pwd.getpwuid(uid).pw_name)
+    except (KeyError, OverflowError):
+        return b""
+
+
+def group_name(gid: int) -> bytes:
+    """Return the name of a group here; `b""` where it has none."""
+    try:
+        return os.fsencode(grp.getgrgid(gid).gr_name)
+    except (KeyError, OverflowError):
+        return b""
+
+
+class OwnerNames:
+    """Sender's side: gives each number's name once.
+
+    Args:
+        lookup: `user_name` or `group_name`.
+    """
+
+    def __init__(self, lookup: Callable[[int], bytes]) -> None:
+        self._lookup = lookup
+        self._told: set[int] = set()
+
+    def news(self, numbers: Iterable[int]) -> list[tuple[int, bytes]]:
+        """Return the numbers that were not given before, with their names; those without a name are left out."""
+        fresh = set(numbers) - self._told
+        self._told |= fresh
+        pairs = [(number, self._lookup(number)) for number in sorted(fresh) if number]
+        return [(number, name) for number, name in pairs if name]
+
+
+class OwnerNumbers:
+    """Receiver's side: the peer's numbers to those of this machine, by name where both know it, else unchanged.
+
+    Args:
+        find: Gives the number of a name here; raises KeyError for an unknown name.
+    """
+
+    def __init__(self, find: Callable[[bytes], int]) -> None:
+        self._find = find
+        self._map: dict[int, int] = {}
+
+    @classmethod
+    def of_users(cls) -> OwnerNumbers:
+        """For owners."""
+        return cls(lambda name: pwd.getpwnam(os.fsdecode(name)).pw_uid)
+
+    @classmethod
+    def of_groups(cls) -> OwnerNumbers:
+        """For groups."""
+        return cls(lambda name: grp.getgrnam(os.fsdecode(name)).gr_gid)
+
+    def learn(self, pairs: Iterable[tuple[int, bytes]]) -> None:
+        """Take names of the peer's numbers; 0 is always 0."""
+        for number, name in pairs:
+            if not number or b"\0" in name:
+                continue
+            try:
+                here = self._find(name)
+            except KeyError:
+                continue
+            if here != number:
+                self._map[number] = here
+
+    @property
+    def identical(self) -> bool:
+        """Whether every number means the same on both sides."""
+        return not self._map
+
+    def here(self, number: int) -> int:
+        """Return the number on this machine."""
+        return self._map.get(number, number)

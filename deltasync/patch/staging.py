@@ -1,0 +1,268 @@
+"""New content beside its place: staged under a reserved name, complete with its attributes, then renamed over the name in one step.
+
+Whoever looks at the name sees the old file or the new, whole, also when this process is killed at any instant. What a killed process
+leaves is found by its name and removed by `clean_stale`.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import Self
+
+from deltasync.fs.locks import lock
+from deltasync.patch.attributes import Attributes, Lost, apply_fd
+from deltasync.patch.leftovers import clean_stale, partial_name, spare_partial_name, unique_name
+
+__all__ = ["PARTIAL_MIN_BYTES", "Buffer", "Staged", "clean_stale", "put_small"]
+
+Buffer = bytes | bytearray | memoryview
+
+PARTIAL_MIN_BYTES = 1 << 20
+"""What is kept of an interrupted file for a later run is longer than this."""
+
+_HOLE_BYTES = 4096
+"""Zeros are looked for in blocks of this size at multiples of it: the block of most filesystems, and the least that can be a hole."""
+
+_ZEROS = bytes(1 << 18)
+_ZERO_BLOCK = _ZEROS[:_HOLE_BYTES]
+_NEW = os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+def put_small(dir_fd: int, name: bytes, content: Buffer, attributes: Attributes) -> Lost:
+    """Give `name` its whole content at once; returns which attributes could not be kept.
+
+    Without a mode in `attributes` the file gets 0600. If someone cleans the staged file away before it has its place, it is staged once
+    more.
+
+    Args:
+        dir_fd: The directory.
+        name: One name in it; a file, symlink or special of that name is replaced.
+        content: All bytes of the file.
+        attributes: What the file shall have before it is seen.
+
+    Raises:
+        IsADirectoryError: A directory has the name; it is left alone.
+        OSError: The content can't be written or put in place; nothing is left behind.
+    """
+    staged = unique_name()
+    lost = _stage(dir_fd, staged, content, attributes)
+    try:
+        os.rename(staged, name, src_dir_fd=dir_fd, dst_dir_fd=dir_fd)
+    except FileNotFoundError:
+        lost = _stage(dir_fd, staged, content, attributes)
+        try:
+            os.rename(staged, name, src_dir_fd=dir_fd, dst_dir_fd=dir_fd)
+        except BaseException:
+            _remove(dir_fd, staged)
+            raise
+    except BaseException:
+        _remove(dir_fd, staged)
+        raise
+    return lost
+
+
+def _stage(dir_fd: int, staged: bytes, content: Buffer, attributes: Attributes) -> Lost:
+    fd = os.open(staged, os.O_WRONLY | _NEW, 0o600, dir_fd=dir_fd)
+    try:
+        try:
+            if content:
+                written = os.write(fd, content)
+                if written < len(content):
+                    _write_at(fd, memoryview(content)[written:], written)
+            lost = apply_fd(fd, attributes)
+        finally:
+            # Network filesystems say only here that they could not store what was written.
+            os.close(fd)
+    except BaseException:
+        _remove(dir_fd, staged)
+        raise
+    return lost
+
+
+def _remove(dir_fd: int, staged: bytes) -> None:
+    # The failure that led here is the one to report; a staged file that can't be removed either is stale, and a later run cleans it.
+    with suppress(OSError):
+        os.unlink(staged, dir_fd=dir_fd)
+
+
+def _write_at(fd: int, data: memoryview, offset: int) -> None:
+    while data:
+        written = os.pwrite(fd, data, offset)
+        data = data[written:]
+        offset += written
+
+
+def _runs_of_data(data: memoryview, offset: int) -> Iterator[tuple[int, int]]:
+    """Find what of `data`, standing at `offset` in its file, must be written: all but aligned blocks of zeros."""
+    start = 0
+    for at in range(-offset % _HOLE_BYTES, len(data) - _HOLE_BYTES + 1, _HOLE_BYTES):
+        # Looking at three bytes first spares most blocks of data the comparison.
+        if not (data[at] or data[at + 2048] or data[at + 4095]) and data[at : at + _HOLE_BYTES].tobytes() == _ZERO_BLOCK:
+            if start < at:
+                yield start, at
+            start = at + _HOLE_BYTES
+    if start < len(data):
+        yield start, len(data)
+
+
+class Staged:
+    """A large file on its way: written from its start to its end beside its place, then put there. One thread uses it at a time.
+
+    It holds its directory and its file open, the file locked, until `commit` or `abandon`.
+
+    Attributes:
+        size: Bytes that it will have.
+        written: Bytes that it has so far.
+    """
+
+    def __init__(self, dir_fd: int, fd: int, name: bytes, staged: bytes, size: int, *, sparse: bool) -> None:
+        """Take over `dir_fd` and `fd`; `create` is the way to get one."""
+        self.size = size
+        self.written = 0
+        self._dir_fd = dir_fd
+        self._fd = fd
+        self._name = name
+        self._staged = staged
+        self._sparse = sparse
+        self._end = 0
+        self._may_keep = True
+
+    @classmethod
+    def create(cls, dir_fd: int, name: bytes, size: int, *, sparse: bool) -> Self:
+        """Stage a new file, empty and 0600; what an earlier run left of one for the same name is removed.
+
+        Args:
+            dir_fd: The directory; it may be closed afterwards.
+            name: One name in it.
+            size: Bytes that the file will have.
+            sparse: Whether zeros become holes.
+
+        Raises:
+            OSError: It can't be made.
+        """
+        own_dir_fd = os.dup(dir_fd)
+        try:
+            staged, fd = _new_file(own_dir_fd, name)
+        except BaseException:
+            os.close(own_dir_fd)
+            raise
+        return cls(own_dir_fd, fd, name, staged, size, sparse=sparse)
+
+    def write(self, data: Buffer) -> None:
+        """Append `data`.
+
+        Raises:
+            ValueError: The file would be longer than its size.
+            OSError: As write(2): ENOSPC, EDQUOT, EFBIG, EIO.
+        """
+        offset, after = self._span(len(data))
+        view = memoryview(data)
+        for start, end in _runs_of_data(view, offset) if self._sparse else ((0, len(view)),):
+            _write_at(self._fd, view[start:end], offset + start)
+            self._end = offset + end
+        self.written = after
+
+    def zeros(self, count: int) -> None:
+        """Append `count` zero bytes, as a hole in a sparse file.
+
+        Raises:
+            ValueError: The file would be longer than its size.
+            OSError: As write(2).
+        """
+        offset, after = self._span(count)
+        if not self._sparse:
+            zeros = memoryview(_ZEROS)
+            for start in range(offset, after, len(_ZEROS)):
+                _write_at(self._fd, zeros[: after - start], start)
+            self._end = after
+        self.written = after
+
+    def restart(self, size: int) -> None:
+        """Begin again with nothing written: the file changed while it was read, and has `size` bytes now.
+
+        Raises:
+            OSError: As ftruncate(2).
+        """
+        os.ftruncate(self._fd, 0)
+        self.size = size
+        self.written = self._end = 0
+
+    def commit(self, attributes: Attributes) -> Lost:
+        """Put the complete file in its place with these attributes; returns which of them could not be kept.
+
+        Without a mode in `attributes` the file stays 0600.
+        After an error it is still staged: the caller removes what is in the way and tries again, or abandons it.
+
+        Raises:
+            ValueError: The file is not complete.
+            IsADirectoryError: A directory has the name; it is left alone.
+            OSError: It can't be put in place.
+        """
+        if self.written != self.size:
+            raise ValueError(f"{self.written} bytes are written of {self.size}")
+        if self._end < self.size:
+            os.ftruncate(self._fd, self.size)
+        self._may_keep = False
+        lost = apply_fd(self._fd, attributes)
+        # Network filesystems say only at a close that they could not store what was written; the lock outlives that of a duplicate.
+        os.close(os.dup(self._fd))
+        os.rename(self._staged, self._name, src_dir_fd=self._dir_fd, dst_dir_fd=self._dir_fd)
+        self._close()
+        return lost
+
+    def abandon(self, *, keep: bool) -> None:
+        """Give the file up, without an error whatever happens; after `commit`, or a second time, this does nothing.
+
+        Args:
+            keep: Leave what was written for a later run, if it is more than `PARTIAL_MIN_BYTES` and was never about to be put in place.
+        """
+        if self._fd < 0:
+            return
+        if keep and self._may_keep and self.written > PARTIAL_MIN_BYTES and self._staged == partial_name(self._name):
+            with suppress(OSError):
+                os.ftruncate(self._fd, self.written)
+        else:
+            with suppress(OSError):
+                now = os.stat(self._staged, dir_fd=self._dir_fd, follow_symlinks=False)
+                if os.path.samestat(now, os.fstat(self._fd)):
+                    os.unlink(self._staged, dir_fd=self._dir_fd)
+        self._close()
+
+    def _span(self, count: int) -> tuple[int, int]:
+        after = self.written + count
+        if after > self.size:
+            raise ValueError(f"{after} bytes are more than the {self.size} announced")
+        return self.written, after
+
+    def _close(self) -> None:
+        fd, self._fd = self._fd, -1
+        # Nothing that a close could say matters any more: the file is in its place, or given up.
+        with suppress(OSError):
+            os.close(fd)
+        os.close(self._dir_fd)
+
+
+def _new_file(dir_fd: int, name: bytes) -> tuple[bytes, int]:
+    """Make and lock a staged file for `name`, under the name that a later run finds if that can be; returns its name and descriptor."""
+    partial = partial_name(name)
+    for staged in (partial, partial, spare_partial_name(), spare_partial_name()):
+        fd = _claim(dir_fd, staged)
+        if fd is not None:
+            return staged, fd
+        clean_stale(dir_fd, staged)
+    raise FileExistsError(errno.EEXIST, "others keep taking the staged file", name)
+
+
+def _claim(dir_fd: int, staged: bytes) -> int | None:
+    """Make the staged file and lock it; None if it is there already, or was taken for a leftover before it was locked."""
+    try:
+        fd = os.open(staged, os.O_RDWR | _NEW, 0o600, dir_fd=dir_fd)
+    except FileExistsError:
+        return None
+    if lock(fd) and os.fstat(fd).st_nlink:
+        return fd
+    os.close(fd)
+    return None

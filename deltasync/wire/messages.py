@@ -1,0 +1,454 @@
+"""The messages of the protocol and their bodies. Pure; `docs/protocol.md` is the normative description, byte by byte.
+
+Control messages are msgpack arrays, decoded and type-checked by msgspec with a limit on every length; messages that carry entries or
+content have hand-made fixed layouts, so that their content is never copied into an encoder. All integers are little-endian.
+"""
+
+from __future__ import annotations
+
+import struct
+from array import array
+from collections.abc import Callable, Sequence
+from enum import IntEnum
+from itertools import accumulate
+from typing import Annotated, NamedTuple, cast
+
+import msgspec
+
+from deltasync.wire.settings import Settings
+
+__all__ = [
+    "MAX_CHUNK_ENTRIES",
+    "MAX_FILE_DATA_BYTES",
+    "MAX_OPEN_CHUNKS",
+    "MAX_PACK_FILES",
+    "MAX_ZEROS_BYTES",
+    "Entries",
+    "EntriesEnd",
+    "Failure",
+    "FileAbort",
+    "FileBegin",
+    "FileData",
+    "FileEnd",
+    "FileZeros",
+    "Hello",
+    "Items",
+    "Message",
+    "Note",
+    "Owners",
+    "Pack",
+    "Ping",
+    "Ready",
+    "ReceiverDone",
+    "SenderDone",
+    "Setup",
+    "Tree",
+    "Trouble",
+    "Type",
+    "Want",
+    "WantDeferred",
+    "decode",
+    "encode",
+    "pack_slices",
+]
+
+MAX_CHUNK_ENTRIES = 4096
+"""Most entries in one `Entries` message, over all of its sections."""
+MAX_OPEN_CHUNKS = 16
+"""Most chunks that may be on their way without the receiver's `Want`."""
+MAX_PACK_FILES = 4096
+MAX_FILE_DATA_BYTES = 512 << 10
+MAX_ZEROS_BYTES = 256 << 20
+"""Longest run of zeros in one message, so that no message costs the receiver more than a moment."""
+MAX_ID = 1 << 62
+
+Path = Annotated[bytes, msgspec.Meta(max_length=1 << 18)]
+Text = Annotated[str, msgspec.Meta(max_length=4096)]
+Owner = Annotated[bytes, msgspec.Meta(max_length=256)]
+Count = Annotated[int, msgspec.Meta(ge=0, le=1 << 62)]
+Id32 = Annotated[int, msgspec.Meta(ge=0, le=(1 << 32) - 1)]
+Digest = Annotated[bytes, msgspec.Meta(min_length=32, max_length=32)]
+Packed = Annotated[bytes, msgspec.Meta(max_length=MAX_CHUNK_ENTRIES * 8)]
+
+
+class Type(IntEnum):
+    """The number of each message on the wire; those without a class here are reserved for the features named."""
+
+    HELLO = 0x01
+    SETUP = 0x02
+    READY = 0x03
+    FAILURE = 0x04
+    TROUBLE = 0x05
+    NOTE = 0x06
+    PING = 0x07
+
+    TREE = 0x10
+    OWNERS = 0x11
+    ENTRIES = 0x12
+    ENTRIES_END = 0x13
+    PACK = 0x14
+    FILE_BEGIN = 0x15
+    FILE_DATA = 0x16
+    FILE_ZEROS = 0x17
+    FILE_END = 0x18
+    FILE_ABORT = 0x19
+    FILE_COPY = 0x1A
+    GAPS = 0x1B
+    RENAMES = 0x1C
+    SENDER_DONE = 0x1F
+
+    WANT = 0x20
+    WANT_DEFERRED = 0x21
+    ITEMS = 0x22
+    SIGNATURE = 0x23
+    RESUME = 0x24
+    APPLIED = 0x25
+    RECEIVER_DONE = 0x2F
+
+
+class Hello(msgspec.Struct, frozen=True, array_like=True):
+    """First message of each side: who it is and which optional features it has."""
+
+    software: Annotated[str, msgspec.Meta(max_length=128)]
+    features: Annotated[tuple[Annotated[str, msgspec.Meta(max_length=64)], ...], msgspec.Meta(max_length=64)] = ()
+
+
+class Setup(msgspec.Struct, frozen=True, array_like=True):
+    """What the side that connected asks for.
+
+    Attributes:
+        sends: Whether it is the sender (`push`); otherwise it receives (`pull`).
+        places: The destination path (`push`, exactly one) or the source paths (`pull`), as written.
+        settings: The options.
+    """
+
+    sends: bool
+    places: Annotated[tuple[Annotated[bytes, msgspec.Meta(max_length=65536)], ...], msgspec.Meta(min_length=1, max_length=1024)]
+    settings: Settings
+
+
+class Ready(msgspec.Struct, frozen=True, array_like=True):
+    """The answer to `Setup`: the place is there and the session goes on."""
+
+    engine: Annotated[str, msgspec.Meta(max_length=32)]
+
+
+class Failure(msgspec.Struct, frozen=True, array_like=True):
+    """The session ends here; the exit code and the line for the user say why."""
+
+    exit_code: Annotated[int, msgspec.Meta(ge=1, le=255)]
+    text: Text
+
+
+class Trouble(msgspec.Struct, frozen=True, array_like=True):
+    """One path failed; the session goes on."""
+
+    path: Path
+    text: Text
+    exit_code: Annotated[int, msgspec.Meta(ge=1, le=255)]
+
+
+class Note(msgspec.Struct, frozen=True, array_like=True):
+    """Something that the user should know once."""
+
+    text: Text
+
+
+class Ping(msgspec.Struct, frozen=True, array_like=True):
+    """Nothing but a sign of life."""
+
+
+class Tree(msgspec.Struct, frozen=True, array_like=True):
+    """How the sender's tree begins.
+
+    Attributes:
+        whole: The root's contents are listed in full (some source ended in a slash), so that the root itself takes attributes and
+            deletions apply in it; otherwise the root only holds the named sources.
+        tops: The sources as the root sees them: `b""` for contents, else the name.
+        lone: The tree is one entry that is no directory, so that a destination that does not exist is its new name.
+        missing: Sources that are not there; nothing may be deleted then.
+    """
+
+    whole: bool
+    tops: Annotated[tuple[Path, ...], msgspec.Meta(max_length=65536)]
+    lone: bool
+    missing: Count = 0
+
+
+class Owners(msgspec.Struct, frozen=True, array_like=True):
+    """Names of owners and groups; sent before the first entry that needs them."""
+
+    users: Annotated[tuple[tuple[Id32, Owner], ...], msgspec.Meta(max_length=4096)]
+    groups: Annotated[tuple[tuple[Id32, Owner], ...], msgspec.Meta(max_length=4096)]
+
+
+class EntriesEnd(msgspec.Struct, frozen=True, array_like=True):
+    """The scan is complete; `read_errors` above 0 forbids every deletion."""
+
+    entries: Count
+    read_errors: Count
+
+
+class SenderDone(msgspec.Struct, frozen=True, array_like=True):
+    """The sender's counts; see `Summary` for their meaning."""
+
+    files_total: Count
+    bytes_total: Count
+    literal_bytes: Count
+
+
+class ReceiverDone(msgspec.Struct, frozen=True, array_like=True):
+    """The receiver's counts; everything that was to be done is done."""
+
+    files_written: Count
+    entries_changed: Count
+    files_deleted: Count
+    matched_bytes: Count
+    resent_whole: Count
+    cloned: Count
+    staged: Count
+    in_place: Count
+
+
+class Want(msgspec.Struct, frozen=True, array_like=True):
+    """The receiver's answer to one chunk, in the order of the chunks.
+
+    Attributes:
+        chunk: Number of the chunk, from 0.
+        whole: Indexes within the chunk of the files wanted now, ascending, packed as u32.
+        deferred: Indexes of those that will be asked for later by `WantDeferred`, ascending, packed as u32.
+    """
+
+    chunk: Count
+    whole: Packed
+    deferred: Packed = b""
+
+
+class WantDeferred(msgspec.Struct, frozen=True, array_like=True):
+    """Files put off before are wanted now: their ids, packed as u64."""
+
+    ids: Packed
+
+
+class Item(NamedTuple):
+    """One itemized line: the code, the path, and what a link points to (`b""` for none)."""
+
+    code: Annotated[str, msgspec.Meta(max_length=16)]
+    path: Path
+    link: Path
+
+
+class Items(msgspec.Struct, frozen=True, array_like=True):
+    """Itemized lines, in the order in which the work was done."""
+
+    items: Annotated[tuple[Item, ...], msgspec.Meta(max_length=4096)]
+
+
+class Entries(NamedTuple):
+    """A chunk of entries, packed as in `tree.rows`."""
+
+    chunk: bytes
+
+
+class Pack(NamedTuple):
+    """Many small files, whole.
+
+    Attributes:
+        ids: The files, u64.
+        sizes: Their lengths, u32.
+        mtimes_ns: Their mtimes as they were when read, i64.
+        modes: Their modes as they were when read, u32.
+        content: Their contents, one after the other.
+    """
+
+    ids: Sequence[int]
+    sizes: Sequence[int]
+    mtimes_ns: Sequence[int]
+    modes: Sequence[int]
+    content: bytes | bytearray | memoryview
+
+
+class FileBegin(NamedTuple):
+    """A file that is sent as a stream begins; size, time and mode are those of the file as it is read now."""
+
+    file_id: int
+    size: int
+    mtime_ns: int
+    mode: int
+
+
+class FileData(NamedTuple):
+    """The next bytes of a streamed file."""
+
+    file_id: int
+    content: bytes | bytearray | memoryview
+
+
+class FileZeros(NamedTuple):
+    """The next `zero_bytes` bytes of a streamed file are zero."""
+
+    file_id: int
+    zero_bytes: int
+
+
+class FileEnd(NamedTuple):
+    """A streamed file is complete; its digest."""
+
+    file_id: int
+    digest: bytes
+
+
+class FileAbort(NamedTuple):
+    """A wanted file is not sent: what came of it is void. With `again` it begins anew; otherwise it is given up (a Trouble says why)."""
+
+    file_id: int
+    again: bool
+
+
+Message = (
+    Hello
+    | Setup
+    | Ready
+    | Failure
+    | Trouble
+    | Note
+    | Ping
+    | Tree
+    | Owners
+    | Entries
+    | EntriesEnd
+    | Pack
+    | FileBegin
+    | FileData
+    | FileZeros
+    | FileEnd
+    | FileAbort
+    | SenderDone
+    | Want
+    | WantDeferred
+    | Items
+    | ReceiverDone
+)
+
+Part = bytes | bytearray | memoryview
+
+_CONTROL: dict[type[msgspec.Struct], Type] = {
+    Hello: Type.HELLO,
+    Setup: Type.SETUP,
+    Ready: Type.READY,
+    Failure: Type.FAILURE,
+    Trouble: Type.TROUBLE,
+    Note: Type.NOTE,
+    Ping: Type.PING,
+    Tree: Type.TREE,
+    Owners: Type.OWNERS,
+    EntriesEnd: Type.ENTRIES_END,
+    SenderDone: Type.SENDER_DONE,
+    Want: Type.WANT,
+    WantDeferred: Type.WANT_DEFERRED,
+    Items: Type.ITEMS,
+    ReceiverDone: Type.RECEIVER_DONE,
+}
+_ENCODER = msgspec.msgpack.Encoder()
+_COUNT = struct.Struct("<I")
+_BEGIN = struct.Struct("<QQqI")
+_ID = struct.Struct("<Q")
+_ZEROS = struct.Struct("<QQ")
+_END = struct.Struct("<Q32s")
+_ABORT = struct.Struct("<Q?")
+
+
+def encode(message: Message) -> tuple[Type, list[Part]]:
+    """Return a message's type and the parts of its body; content is passed on without a copy."""
+    if isinstance(message, msgspec.Struct):
+        return _CONTROL[type(message)], [_ENCODER.encode(message)]
+    if isinstance(message, Entries):
+        return Type.ENTRIES, [message.chunk]
+    if isinstance(message, Pack):
+        columns = (array("Q", message.ids), array("I", message.sizes), array("q", message.mtimes_ns), array("I", message.modes))
+        return Type.PACK, [_COUNT.pack(len(message.ids)), b"".join(column.tobytes() for column in columns), message.content]
+    if isinstance(message, FileData):
+        return Type.FILE_DATA, [_ID.pack(message.file_id), message.content]
+    if isinstance(message, FileBegin):
+        return Type.FILE_BEGIN, [_BEGIN.pack(*message)]
+    if isinstance(message, FileZeros):
+        return Type.FILE_ZEROS, [_ZEROS.pack(*message)]
+    if isinstance(message, FileEnd):
+        return Type.FILE_END, [_END.pack(*message)]
+    return Type.FILE_ABORT, [_ABORT.pack(*message)]
+
+
+def decode(kind: Type, body: memoryview) -> Message:
+    """Return the message in a body that came from the peer.
+
+    Raises:
+        ValueError: The body is malformed or beyond a limit (msgspec's errors are ValueErrors), or the type has no messages yet.
+    """
+    decoder = _DECODERS.get(kind)
+    if decoder is None:
+        raise ValueError(f"message {kind.name} belongs to a feature that was not agreed on")
+    try:
+        return decoder(body)
+    except struct.error as error:
+        raise ValueError(f"message {kind.name} has a wrong length") from error
+
+
+def _decode_pack(body: memoryview) -> Pack:
+    (count,) = _COUNT.unpack_from(body)
+    if not 0 < count <= MAX_PACK_FILES or len(body) < 4 + 24 * count:
+        raise ValueError("a pack's number of files is beyond its limits")
+    at = 4
+    columns: list[array[int]] = []
+    for code, width in (("Q", 8), ("I", 4), ("q", 8), ("I", 4)):
+        made: array[int] = array(code)
+        made.frombytes(body[at : at + width * count])
+        columns.append(made)
+        at += width * count
+    ids, sizes, mtimes_ns, modes = columns
+    if sum(sizes) != len(body) - at or max(ids) > MAX_ID:
+        raise ValueError("a pack's sizes don't add up to its content")
+    return Pack(ids, sizes, mtimes_ns, modes, body[at:])
+
+
+def _decode_data(body: memoryview) -> FileData:
+    (file_id,) = _ID.unpack_from(body)
+    if not 0 < len(body) - 8 <= MAX_FILE_DATA_BYTES:
+        raise ValueError("file data is empty or beyond its limit")
+    return FileData(file_id, body[8:])
+
+
+def _decode_begin(body: memoryview) -> FileBegin:
+    begin = FileBegin(*_BEGIN.unpack(body))
+    if begin.size > MAX_ID or begin.mode > 0xFFFF:
+        raise ValueError("a file's size or mode is beyond its limit")
+    return begin
+
+
+def _decode_zeros(body: memoryview) -> FileZeros:
+    zeros = FileZeros(*_ZEROS.unpack(body))
+    if not 0 < zeros.zero_bytes <= MAX_ZEROS_BYTES:
+        raise ValueError("a run of zeros is empty or beyond its limit")
+    return zeros
+
+
+def _control(made: type[msgspec.Struct]) -> Callable[[memoryview], Message]:
+    return cast("Callable[[memoryview], Message]", msgspec.msgpack.Decoder(made).decode)
+
+
+_DECODERS: dict[Type, Callable[[memoryview], Message]] = {
+    **{kind: _control(made) for made, kind in _CONTROL.items()},
+    Type.ENTRIES: lambda body: Entries(bytes(body)),
+    Type.PACK: _decode_pack,
+    Type.FILE_DATA: _decode_data,
+    Type.FILE_BEGIN: _decode_begin,
+    Type.FILE_ZEROS: _decode_zeros,
+    Type.FILE_END: lambda body: FileEnd(*_END.unpack(body)),
+    Type.FILE_ABORT: lambda body: FileAbort(*_ABORT.unpack(body)),
+}
+
+
+def pack_slices(pack: Pack) -> list[memoryview]:
+    """Return the content of each file of a pack, as views."""
+    view = memoryview(pack.content)
+    ends = list(accumulate(pack.sizes))
+    return [view[end - size : end] for end, size in zip(ends, pack.sizes, strict=True)]

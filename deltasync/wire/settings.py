@@ -1,0 +1,55 @@
+"""What a run is asked to do, in the form in which it travels to the peer. Pure.
+
+One frozen value holds every option that both sides must agree on; options of this side alone (progress, how to connect) stay in
+`engine.job`.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+__all__ = ["Settings"]
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """The options of one run; names follow rsync's long options, and the defaults are those of `rsync -a`."""
+
+    recursive: bool = True
+    links: bool = True
+    perms: bool = True
+    times: bool = True
+    group: bool = True
+    owner: bool = True
+    devices: bool = True
+    specials: bool = True
+
+    hard_links: bool = False
+    sparse: bool = False
+    numeric_ids: bool = False
+    mkpath: bool = False
+
+    checksum: bool = False
+    ignore_times: bool = False
+    size_only: bool = False
+    update: bool = False
+    existing: bool = False
+    ignore_existing: bool = False
+
+    delete: bool = False
+    max_delete: int | None = None
+    """At most this many deletions; 0 or more, None for no limit."""
+    force_empty: bool = False
+
+    dry_run: bool = False
+    itemize: bool = False
+    """Send an item for each entry created, changed or deleted, with its 11-letter code."""
+
+    rules: tuple[bytes, ...] = ()
+    """Filter rules in the order given, each `b"+ PATTERN"` or `b"- PATTERN"` (see `tree.filters`); at most 65,536."""
+
+    compress: str = "auto"
+    """`auto` (where a sample shows that it pays), `always` or `never`."""
+    bwlimit_bytes_s: int = 0
+    """Most content bytes a second that the sender may send; 0 for no limit."""
+    timeout_s: float = 0.0
+    """Longest silence of the peer that is accepted; 0 for no limit."""

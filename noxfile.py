@@ -1,0 +1,83 @@
+"""What is done to the project besides writing it: `nox -l` lists the sessions, `nox -s NAME` runs one, `nox` what a change must pass."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import nox
+
+nox.needs_version = ">=2026.4"
+nox.options.default_venv_backend = "venv"
+nox.options.sessions = ["lint", "types", "tests", "build"]
+
+SOURCES = ("deltasync", "tests", "benchmarks", "noxfile.py")
+
+
+def install_project(session: nox.Session) -> None:
+    """Install deltasync from the work tree, as it stands, with all that its tests need."""
+    session.install("-e", ".[dev]")
+
+
+@nox.session
+def tests(session: nox.Session) -> None:
+    """Run the tests; arguments behind `--` go to pytest."""
+    install_project(session)
+    session.run("pytest", *session.posargs)
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Check style and format; `nox -s lint -- --fix` mends what can be mended."""
+    requirements = nox.project.load_toml("pyproject.toml")["project"]["optional-dependencies"]["dev"]
+    session.install(*(requirement for requirement in requirements if requirement.startswith("ruff")))
+    mend = "--fix" in session.posargs
+    session.run("ruff", "check", *(["--fix"] if mend else []), *SOURCES)
+    session.run("ruff", "format", *([] if mend else ["--check"]), *SOURCES)
+
+
+@nox.session
+def types(session: nox.Session) -> None:
+    """Check the types of package, tests, benchmarks and this file, strictly."""
+    install_project(session)
+    session.run("mypy")
+
+
+@nox.session
+def build(session: nox.Session) -> None:
+    """Build sdist and wheel; install each into an environment of its own and push with it."""
+    session.install("build")
+    out = Path(session.create_tmp()).resolve()
+    session.run("python", "-m", "build", "--outdir", str(out / "dist"))
+    for archive in sorted((out / "dist").iterdir()):
+        environment = out / f"venv-{archive.suffix.strip('.')}"
+        session.run(sys.executable, "-m", "venv", "--clear", str(environment), external=True)
+        session.run(str(environment / "bin" / "pip"), "install", "-q", str(archive), external=True)
+        command = str(environment / "bin" / "deltasync")
+        # Run where no source lies about, so that only what was installed can answer.
+        with session.chdir(out):
+            session.run(command, "--version", external=True)
+            session.run(command, "push", "--stats", f"{environment}/lib/", str(out / f"pushed-{archive.suffix.strip('.')}"), external=True)
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """Run every example of README and docs, and follow every link between the pages."""
+    install_project(session)
+    session.run("pytest", "tests/test_docs.py", *session.posargs)
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """Measure against rsync on this machine; arguments behind `--` choose rows."""
+    install_project(session)
+    session.run("python", "-m", "benchmarks", *session.posargs)
+
+
+@nox.session
+def fuzz(session: nox.Session) -> None:
+    """Run every property test for long: HYPOTHESIS_EXAMPLES examples each, 20,000 unless set."""
+    install_project(session)
+    examples = os.environ.get("HYPOTHESIS_EXAMPLES", "20000")
+    session.run("pytest", "-m", "hypothesis", "--timeout=0", *session.posargs, env={"HYPOTHESIS_EXAMPLES": examples})
