@@ -55,7 +55,7 @@ def killed_before(number: int, action: Callable[[], object]) -> bool:
         left = [number]
 
         def failing(call: Callable[..., Any]) -> Callable[..., Any]:
-            def replacement(*arguments: Any, **named: Any) -> Any:  # noqa: ANN401 - it stands for any call.
+            def replacement(*arguments: Any, **named: Any) -> Any:
                 if not left[0]:
                     os._exit(_KILLED)
                 left[0] -= 1

@@ -100,8 +100,8 @@ def _rest_of_line(stream: ByteStream, start: bytes) -> bytes:
     deadline = monotonic() + _REST_OF_LINE_S
     # The line is only quoted: that it ends early, by whatever cause, changes nothing about what is wrong.
     with suppress(ConnectionLost, DeadlineExceeded):
-        while len(text) < _MAX_QUOTED_BYTES and b"\n" not in text.lstrip() and (left_s := deadline - monotonic()) > 0:
-            stream.timeout_s = left_s
+        while len(text) < _MAX_QUOTED_BYTES and b"\n" not in text.lstrip() and MAGIC not in text:
+            stream.timeout_s = max(0.001, deadline - monotonic())
             buffer = bytearray(_MAX_QUOTED_BYTES - len(text))
             count = stream.recv_into(memoryview(buffer))
             if not count:
@@ -113,8 +113,9 @@ def _rest_of_line(stream: ByteStream, start: bytes) -> bytes:
 
 def _first_line(noise: bytes) -> bytes:
     """Return the first line that is more than white space, before the preamble if that follows."""
-    lines = noise.partition(MAGIC)[0].strip().splitlines()
-    return lines[0].rstrip() if lines else noise
+    text = noise.partition(MAGIC)[0]
+    lines = text.strip().splitlines()
+    return lines[0].rstrip() if lines else text
 
 
 def _compare(theirs: Preamble, offers: Sequence[Preamble], peer: str) -> None:

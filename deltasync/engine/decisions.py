@@ -13,6 +13,7 @@ import msgspec
 from deltasync.engine.arrivals import Arrivals, Expected
 from deltasync.engine.comparison import Beside, Opposite
 from deltasync.engine.deletions import Deletions
+from deltasync.engine.destination import Destination
 from deltasync.engine.directories import Directories
 from deltasync.engine.ground import Ground
 from deltasync.engine.links import Links
@@ -47,7 +48,7 @@ class Decisions:
     """Judges sections in their order."""
 
     def __init__(
-        self, ground: Ground, tree: Tree, directories: Directories, deletions: Deletions, links: Links, arrivals: Arrivals, *, made: bool
+        self, ground: Ground, tree: Tree, directories: Directories, deletions: Deletions, links: Links, arrivals: Arrivals, destination: Destination
     ) -> None:
         self._ground = ground
         self._tree = tree
@@ -55,7 +56,8 @@ class Decisions:
         self._deletions = deletions
         self._links = links
         self._arrivals = arrivals
-        self._made = made
+        self._made = destination.made
+        self._tops = frozenset(tree.tops if destination.name is None else (destination.name,))
         self._beside: Beside | None = None
         self._path: bytes | None = None
         self._blocked = Spool()
@@ -104,7 +106,7 @@ class Decisions:
             for name, mode in zip(section.rows.name_list(), section.rows.mode_column(), strict=True):
                 if excluded(name, stat.S_ISDIR(mode)):
                     raise RemoteProtocolError("the peer sent an entry that the rules exclude")
-        if not section.path and not self._tree.whole and not set(section.rows.name_list()) <= set(self._tree.tops):
+        if not section.path and not self._tree.whole and not set(section.rows.name_list()) <= self._tops:
             raise RemoteProtocolError("the peer sent an entry that was not asked for")
 
     # Directories --------------------------------------------------------------------------------------------------------------------

@@ -68,7 +68,7 @@ class Receiver:
         self._deletions = Deletions(ground)
         self._links = Links(ground)
         self._arrivals = Arrivals(ground)
-        self._decisions = Decisions(ground, tree, self._directories, self._deletions, self._links, self._arrivals, made=destination.made)
+        self._decisions = Decisions(ground, tree, self._directories, self._deletions, self._links, self._arrivals, destination)
         self._chunks = self.entries = 0
         self._files = self._file_bytes = 0
         self._settled_files = self._settled_bytes = 0

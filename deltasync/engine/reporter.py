@@ -12,6 +12,7 @@ from deltasync.wire.messages import Item, Items, Message, Note, Trouble
 __all__ = ["LocalReporter", "RemoteReporter", "Reporter", "reason"]
 
 ITEMS_A_MESSAGE = 512
+ITEM_BYTES_A_MESSAGE = 128 << 10
 MAX_TEXT = 1000
 
 
@@ -93,12 +94,14 @@ class RemoteReporter:
     def __init__(self, peer: Peer) -> None:
         self._peer = peer
         self._items: list[Item] = []
+        self._item_bytes = 0
         self.codes: list[ExitCode] = []
 
     def item(self, code: str, path: bytes, link: bytes = b"") -> None:
         """See `Reporter`."""
         self._items.append(Item(code, path, link))
-        if len(self._items) >= ITEMS_A_MESSAGE:
+        self._item_bytes += len(path) + len(link)
+        if len(self._items) >= ITEMS_A_MESSAGE or self._item_bytes >= ITEM_BYTES_A_MESSAGE:
             self.flush()
 
     def problem(self, path: bytes, error: str, exit_code: ExitCode = ExitCode.PARTIAL) -> None:
@@ -116,6 +119,7 @@ class RemoteReporter:
         if self._items:
             self._peer.send(Items(tuple(self._items)), squeeze=True)
             self._items.clear()
+            self._item_bytes = 0
 
     def take(self, message: Message) -> bool:
         """The user is at the peer's side, so that its reports are not ours to tell; True if the message is one."""

@@ -140,7 +140,6 @@ class _Removal:
         self._opener = opener
         self._watcher = watcher
         self._dry_run = dry_run
-        self._device = os.fstat(parent_fd).st_dev
         self._levels: list[_Level] = []
         self._stopped = False
         self._gone = False
@@ -202,11 +201,7 @@ class _Removal:
             mode = stat.S_IMODE(status.st_mode)
             nofollow.chmod(dir_fd, name, mode | stat.S_IRWXU)
             fd = self._opener(dir_fd, name, one_mount=True)
-        level = _Level(name, fd, mode)
-        if level.status.st_dev != self._device:
-            level.close()
-            raise OSError(errno.EXDEV, os.strerror(errno.EXDEV), name)
-        return level
+        return _Level(name, fd, mode)
 
     def _list(self, level: _Level) -> None:
         """List a directory, remove what is no directory, and remember those that are."""

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from deltasync.fs.locks import lock
+from deltasync.patch import leftovers
 from deltasync.patch.leftovers import clean_stale, partial_name, spare_partial_name, unique_name
 from deltasync.tree.names import check_name, is_reserved
 from tests.forked import NOBODY, in_child
@@ -58,6 +59,21 @@ def test_what_a_live_process_holds_stays(dir_fd: int) -> None:
     assert clean_stale(dir_fd, large)
     assert in_child(lambda: clean_stale(dir_fd, small))
     assert os.listdir(dir_fd) == []
+
+
+def test_a_name_that_has_come_to_stand_for_another_stays(dir_fd: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its holder finishes just before we look, and the next one takes the name."""
+    name = partial_name(b"x")
+    os.close(os.open(name, os.O_CREAT | os.O_WRONLY, 0o600, dir_fd=dir_fd))
+
+    def late(fd: int, *, shared: bool = False) -> bool:
+        os.rename(name, b"x", src_dir_fd=dir_fd, dst_dir_fd=dir_fd)
+        os.close(os.open(name, os.O_CREAT | os.O_WRONLY, 0o600, dir_fd=dir_fd))
+        return lock(fd, shared=shared)
+
+    monkeypatch.setattr(leftovers, "lock", late)
+    assert not clean_stale(dir_fd, name)
+    assert len(os.listdir(dir_fd)) == 2
 
 
 @pytest.mark.parametrize("name", [b"other", b".deltasync", b".deltasync~journal"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+from collections.abc import Callable
 from typing import Any, Final
 
 import pytest
@@ -153,7 +154,9 @@ def test_a_pattern_is_what_its_name_says() -> None:
     assert not pattern("KN").responder_known
 
 
-@pytest.mark.parametrize("name", ["", "nn", "NNN", "NNpsk3", "NNpsk2+psk0", "NNpsk0+psk0", "NNpsk", "NN+psk0", "NNpsk0+", "XK2", "NI", "NN1"])
+@pytest.mark.parametrize(
+    "name", ["", "nn", "NNN", "NNpsk3", "NNpsk2+psk0", "NNpsk0+psk0", "NNpsk", "NN+psk0", "NNpsk0+", "XK2", "NI", "NN1"]
+)
 def test_no_other_name_is_a_pattern(name: str) -> None:
     """A misspelt pattern, or a modifier that doesn't fit, is refused by the table and by the machine."""
     with pytest.raises(ValueError, match="no handshake pattern"):
@@ -214,9 +217,10 @@ def test_the_peers_static_key_is_told() -> None:
     """A responder of XK learns the initiator's public key from the third message, an initiator knows the responder's all along."""
     initiator, responder = pair("XK")
     assert initiator.remote_static == public_key(R_STATIC)
-    assert responder.remote_static is None
+    told = [responder.remote_static]
     run(initiator, responder)
-    assert responder.remote_static == public_key(I_STATIC)
+    told.append(responder.remote_static)
+    assert told == [None, public_key(I_STATIC)]
     nobody, _ = pair("NN")
     assert nobody.remote_static is None
 
@@ -263,9 +267,13 @@ def test_a_key_of_small_order_is_refused(name: str, point: bytes) -> None:
     """A peer whose public key would make the shared secret zero is refused, whichever side it is."""
     initiator, responder = pair(name)
     first = initiator.write()
-    with pytest.raises((RemoteProtocolError, AuthenticationError)):
+
+    def answer() -> bytes:
         responder.read(point + first[32:])
-        responder.write()
+        return responder.write()
+
+    with pytest.raises(RemoteProtocolError, match="unusable"):
+        answer()
     with pytest.raises(RemoteProtocolError, match="unusable"):
         initiator.read(point + bytes(16))
 
@@ -315,7 +323,7 @@ def test_a_changed_message_never_completes_the_handshake(data: st.DataObject) ->
         for number in range(3):
             message = bytearray(sides[number % 2].write())
             if number == victim:
-                message[data.draw(st.integers(0, len(message) - 1))] ^= 1 << data.draw(st.integers(0, 6))
+                message[data.draw(st.integers(0, len(message) - 1))] ^= 1 << data.draw(st.integers(0, 7))
             sides[1 - number % 2].read(bytes(message))
 
 
@@ -326,25 +334,28 @@ def test_junk_is_refused_or_answered_but_never_crashes(junk: bytes, name: str) -
     try:
         responder.read(junk)
     except (RemoteProtocolError, AuthenticationError):
-        assert not responder.writes_next or len(junk) >= 32
+        assert not responder.writes_next
+    else:
+        assert len(junk) >= 32
 
 
 def test_turns_are_kept() -> None:
     """Out of turn nothing is written, read or given out, and a wrong call does no harm to the handshake."""
     initiator, responder = pair("NN")
-    wrong = [
+    wrong: list[Callable[[], object]] = [
         lambda: initiator.read(bytes(32)),
-        lambda: responder.write(),
-        lambda: initiator.split(),
+        responder.write,
+        initiator.split,
         lambda: initiator.hash,
     ]
     for call in wrong:
         with pytest.raises(LocalProtocolError):
             call()
     run(initiator, responder)
-    for ended in (lambda: initiator.write(), lambda: initiator.read(b""), lambda: initiator.split()):
+    over: list[Callable[[], object]] = [initiator.write, lambda: initiator.read(b""), initiator.split]
+    for call in over:
         with pytest.raises(LocalProtocolError):
-            ended()
+            call()
 
 
 def test_a_failed_handshake_stays_failed() -> None:
@@ -354,7 +365,8 @@ def test_a_failed_handshake_stays_failed() -> None:
     answer = responder.write()
     with pytest.raises(AuthenticationError):
         initiator.read(answer[:-1] + bytes([answer[-1] ^ 1]))
-    for call in (lambda: initiator.read(answer), lambda: initiator.split(), lambda: initiator.hash):
+    calls: list[Callable[[], object]] = [lambda: initiator.read(answer), initiator.split, lambda: initiator.hash]
+    for call in calls:
         with pytest.raises(LocalProtocolError):
             call()
     assert not initiator.complete
@@ -385,8 +397,8 @@ def test_keys_are_not_shown() -> None:
     assert repr(keys) == "TransportKeys()"
 
 
-def test_the_vectors_of_chance_are_not_needed(rng: random.Random) -> None:
-    """Random prologues and payloads of every length that fits agree on both sides."""
+def test_prologue_and_payload_may_be_of_any_length(rng: random.Random) -> None:
+    """Both sides agree, whatever the lengths."""
     for name in ("NN", "XK"):
         initiator, responder = pair(name, rng.randbytes(rng.randrange(100)))
         payload = rng.randbytes(rng.randrange(60000))
