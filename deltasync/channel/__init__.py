@@ -1,0 +1,5 @@
+"""Byte streams to the peer, and the sealed links over them."""
+
+from __future__ import annotations
+
+__all__: list[str] = []

@@ -1,0 +1,5 @@
+"""The command line: options in, lines, JSON and progress out. The only room that prints."""
+
+from __future__ import annotations
+
+__all__: list[str] = []

@@ -1,0 +1,5 @@
+"""Digests of content, pure."""
+
+from __future__ import annotations
+
+__all__: list[str] = []

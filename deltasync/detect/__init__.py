@@ -1,0 +1,5 @@
+"""What stands in the sources, and what has changed there."""
+
+from __future__ import annotations
+
+__all__: list[str] = []

@@ -1,0 +1,5 @@
+"""The loops of sender and receiver, and what they share: it starts and joins every thread."""
+
+from __future__ import annotations
+
+__all__: list[str] = []

@@ -75,7 +75,7 @@ class Connector:
     def _work(self) -> None:
         try:
             self._connection = self._local() if self._job.remote is None else self._ssh()
-        except BaseException as error:  # The control thread raises it again.
+        except BaseException as error:  # noqa: BLE001 - the control thread raises it again.
             self._error = error
         finally:
             self._done.set()

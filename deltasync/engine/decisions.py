@@ -48,7 +48,14 @@ class Decisions:
     """Judges sections in their order."""
 
     def __init__(
-        self, ground: Ground, tree: Tree, directories: Directories, deletions: Deletions, links: Links, arrivals: Arrivals, destination: Destination
+        self,
+        ground: Ground,
+        tree: Tree,
+        destination: Destination,
+        directories: Directories,
+        deletions: Deletions,
+        links: Links,
+        arrivals: Arrivals,
     ) -> None:
         self._ground = ground
         self._tree = tree
@@ -155,10 +162,8 @@ class Decisions:
 
     def _judge_root(self, section: Section, beside: Beside) -> None:
         entry = self._ground.localised(section.own)
-        if self._made or beside.own is None:
-            step = Step(Deed.MAKE, Change.NEW)
-        else:
-            step = decide(entry, beside.own, beside.policy, lambda: True)
+        current = None if self._made else beside.own
+        step = Step(Deed.MAKE, Change.NEW) if current is None else decide(entry, current, beside.policy, lambda: True)
         if step.change:
             self._ground.counts.entries_changed += 1
             self._ground.item(b"", entry, step)

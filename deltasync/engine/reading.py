@@ -50,6 +50,7 @@ def read_small(dir_fd: int, name: bytes, entry: Entry) -> SmallFile | None:
     it is read between two looks that must agree.
 
     Returns: The file; None if it is no longer small.
+
     Raises:
         OSError: It can't be read; `ENOENT` if it is gone.
         Changing: It changed during each of `ATTEMPTS` reads.

@@ -68,7 +68,7 @@ class Receiver:
         self._deletions = Deletions(ground)
         self._links = Links(ground)
         self._arrivals = Arrivals(ground)
-        self._decisions = Decisions(ground, tree, self._directories, self._deletions, self._links, self._arrivals, destination)
+        self._decisions = Decisions(ground, tree, destination, self._directories, self._deletions, self._links, self._arrivals)
         self._chunks = self.entries = 0
         self._files = self._file_bytes = 0
         self._settled_files = self._settled_bytes = 0
@@ -94,11 +94,12 @@ class Receiver:
             if not isinstance(done, SenderDone):
                 raise RemoteProtocolError(f"the peer sent {type(done).__name__} when everything was done")
             self._tell(last=True)
-            return done
         except DeltasyncError:
             self._arrivals.close(keep_partials=True)
             self._directories.settle()
             raise
+        else:
+            return done
         finally:
             self._arrivals.close(keep_partials=True)
             self._decisions.close()

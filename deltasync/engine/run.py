@@ -20,7 +20,7 @@ from deltasync.engine.sender import Sender
 from deltasync.engine.serve import make_ground
 from deltasync.errors import ConnectionLost, DeltasyncError, ExitCode, Interrupted, RemoteProtocolError, worst
 from deltasync.tree.sources import CONTENTS, top_names
-from deltasync.wire.messages import Failure, Setup, Tree
+from deltasync.wire.messages import Setup, Tree
 
 __all__ = ["run"]
 

@@ -6,6 +6,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 
+from deltasync.detect.directory import Terms
 from deltasync.detect.scan import Chunk, Scan
 from deltasync.detect.sources import Sources
 from deltasync.engine.contents import Contents
@@ -63,13 +64,15 @@ class Sender:
         self._read_errors = 0
         self._scan: Iterator[Chunk] | None = iter(
             Scan(
-                sources,
-                Filters.from_wire(settings.rules),
-                self._scan_failed,
-                recursive=settings.recursive,
-                hard_links=settings.hard_links,
-                digest=self._digest if settings.checksum else None,
-                dropped=self._dropped,
+                Terms(
+                    sources,
+                    Filters.from_wire(settings.rules),
+                    self._scan_failed,
+                    self._dropped,
+                    recursive=settings.recursive,
+                    hard_links=settings.hard_links,
+                    digest=self._digest if settings.checksum else None,
+                )
             )
         )
         self._ready: deque[Chunk] = deque()

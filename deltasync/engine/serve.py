@@ -58,6 +58,9 @@ def serve_stdio(root: bytes | None, read_only: bool, stop: threading.Event) -> i
         root: The only directory to work in, or None.
         read_only: Whether nothing may be written.
         stop: Ends the session from outside.
+
+    Raises:
+        DeltasyncError: No session could be begun, so that there was no peer to tell.
     """
     from deltasync.channel.pipes import PipeStream
     from deltasync.channel.secure import open_responder
@@ -65,10 +68,9 @@ def serve_stdio(root: bytes | None, read_only: bool, stop: threading.Event) -> i
     stream = PipeStream(sys.stdin.fileno(), sys.stdout.fileno())
     try:
         link = open_responder(stream)
-    except DeltasyncError as error:
+    except DeltasyncError:
         stream.close()
-        print(f"deltasync: {error}", file=sys.stderr)
-        return error.exit_code
+        raise
     try:
         beneath = Root.open(root) if root is not None else None
     except OSError as error:

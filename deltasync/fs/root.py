@@ -82,7 +82,7 @@ class Root:
 
     def __init__(self, fd: int, *, max_open: int = 64, opener: Opener | None = None) -> None:
         self.fd = fd
-        self._max_open = max_open
+        self._most_known = max_open + 1  # The root is always known.
         self.opener = opener or best_opener()
         self._lock = threading.Lock()
         self._known: dict[bytes, _Held] = {b"": _Held(fd, b"")}
@@ -108,7 +108,11 @@ class Root:
         with self._lock:
             held = self._known.get(path)
             if held is not None:
-                return self._lease(held)
+                # As `_lease`, without the call: this is done for each entry that changes.
+                if not held.leases:
+                    del self._idle[path]
+                held.leases += 1
+                return Dir(held, self._give_back)
         return self._open(path)
 
     def forget(self, path: bytes) -> None:
@@ -144,11 +148,11 @@ class Root:
                 os.close(held.fd)
             else:
                 self._idle[held.path] = held
-                self._shrink()
+                if len(self._known) > self._most_known:
+                    self._shrink()
 
     def _shrink(self) -> None:
-        # The root is always known and not counted.
-        while len(self._known) > self._max_open + 1 and self._idle:
+        while len(self._known) > self._most_known and self._idle:
             self._drop(next(iter(self._idle.values())))
 
     def _drop(self, held: _Held) -> None:

@@ -1,0 +1,5 @@
+"""Relative paths, entries, filters and decisions, pure."""
+
+from __future__ import annotations
+
+__all__: list[str] = []

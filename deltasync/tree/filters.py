@@ -3,8 +3,8 @@
 All rules are one automaton, run over the path of a directory once; what is left of each pattern there is a pattern for a single name.
 Directories in which the same is left share what is made of it.
 
-What it costs: a byte of a directory's path a few operations on integers of as many bits as the rules have bytes, and a name what
-`name_matcher` says, or the same per byte as a path where that would grow too large. No pattern makes it worse than that.
+What it costs: a byte of a directory's path some operations on integers of about as many bits as the rules have bytes; a byte of a name
+the same at most, and much less while `name_matcher` takes the patterns. No pattern makes it worse than that.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from deltasync.tree.wildmatch import SLASH, Star, Token
 __all__ = ["Filters"]
 
 CACHE_BYTES: Final = 16 << 20
-"""About what the states that are kept for directories may take."""
+"""About what may be kept of the states at directories."""
 MAX_MATCHERS: Final = 256
 
 
@@ -32,31 +32,28 @@ class _Pattern(NamedTuple):
 
     Attributes:
         rule: The rule.
-        tokens: What is matched; a set that takes no byte for a rule that never matches.
-        name: The indexes of the tokens of the last name, as far as a slash among the tokens tells.
-        directory: The same for the directory that `dir/***` matches besides its contents; empty for other patterns.
+        tokens: What is matched.
+        name: The indexes of the tokens of the last name.
+        directory: The indexes of those of the directory that `dir/***` matches besides its contents; none for other patterns.
+        from_slash: Whether it sees a slash before the path, so that `**/name` matches at the root too.
     """
 
     rule: Rule
     tokens: tuple[Token, ...]
     name: range
     directory: range
+    from_slash: bool
 
-    @classmethod
-    def of(cls, rule: Rule) -> _Pattern:
+
+def _patterns(rules: Sequence[Rule]) -> Iterator[_Pattern]:
+    """Yield the patterns of the rules, but for those that can't match."""
+    for rule in rules:
         tokens = rule.tokens
-        if not tokens:
-            tokens = (0,)
-        name = range(_behind_slash(tokens), len(tokens))
-        directory = range(0)
-        if rule.body.endswith(b"***") and tokens[-2:] == (SLASH, Star.PATH):
-            directory = range(_behind_slash(tokens[:-2]), len(tokens) - 2)
-        return cls(rule, tokens, name, directory)
-
-    @property
-    def from_slash(self) -> bool:
-        """Whether it sees a slash before the path, so that `**/name` matches at the root too."""
-        return self.rule.body.startswith(b"**")
+        if tokens:
+            directory = range(0)
+            if rule.body.endswith(b"***") and tokens[-2:] == (SLASH, Star.PATH):
+                directory = range(_behind_slash(tokens[:-2]), len(tokens) - 2)
+            yield _Pattern(rule, tokens, range(_behind_slash(tokens), len(tokens)), directory, rule.body.startswith(b"**"))
 
 
 def _behind_slash(tokens: Sequence[Token]) -> int:
@@ -67,25 +64,23 @@ class Filters:
     """The filter rules of a run.
 
     Args:
-        rules: In order; the first that matches an entry decides, and one that none matches stays.
+        rules: In order; the first that matches an entry decides, and what none matches stays.
     """
 
     def __init__(self, rules: Sequence[Rule] = ()) -> None:
-        self._patterns = patterns = tuple(map(_Pattern.of, rules))
+        self._patterns = patterns = tuple(_patterns(rules))
         self._automaton = automaton = Automaton([pattern.tokens for pattern in patterns])
-        self._by_name = not any(rule.whole_path for rule in rules)
+        self._by_name = not any(pattern.rule.whole_path for pattern in patterns)
         placed = tuple(zip(patterns, automaton.begins, strict=True))
         self._anywhere = automaton.states([begin for p, begin in placed if not p.rule.anchored and not p.from_slash])
         from_slash = automaton.run(automaton.states([begin for p, begin in placed if p.from_slash]), b"/")
         self._root = self._anywhere | from_slash | automaton.states([begin for p, begin in placed if p.rule.anchored])
         self._lasting = automaton.states([begin + index for p, begin in placed for part in (p.name, p.directory) for index in part])
-        self._ends = automaton.states([begin + len(p.tokens) for p, begin in placed if not p.rule.directories_only])
-        self._directory_ends = automaton.states(
-            [begin + end for p, begin in placed for end in (len(p.tokens), p.directory.stop) if end]
-        )
+        self._file_ends = automaton.states([begin + p.name.stop for p, begin in placed if not p.rule.directories_only])
+        self._dir_ends = automaton.states([begin + part.stop for p, begin in placed for part in (p.name, p.directory) if part])
         self._known = {b"": self._root}
         self._known_bytes = 0
-        self._matchers: dict[int, Excluded | None] = {0: None}
+        self._matchers: dict[int, Excluded | None] = {}
 
     @classmethod
     def from_wire(cls, wire: Sequence[bytes]) -> Filters:
@@ -98,8 +93,8 @@ class Filters:
 
     @property
     def empty(self) -> bool:
-        """Whether there are no rules, so that nothing is ever left out."""
-        return not self._patterns
+        """Whether nothing can ever be left out."""
+        return not any(not pattern.rule.include for pattern in self._patterns)
 
     def excluded(self, path: bytes, is_dir: bool) -> bool:
         """Tell whether the rules leave out an entry itself, whatever becomes of the directories above it.
@@ -109,8 +104,8 @@ class Filters:
             is_dir: Whether it is a directory (a symlink to one is none).
         """
         parent, name = split(path)
-        matcher = self.for_directory(parent)
-        return matcher is not None and bool(name) and matcher(name, is_dir)
+        excluded = self.for_directory(parent) if name else None
+        return excluded is not None and excluded(name, is_dir)
 
     def for_directory(self, path: bytes) -> Excluded | None:
         """Return what tells the names in one directory that are left out, or None if none can be.
@@ -118,11 +113,73 @@ class Filters:
         Args:
             path: The directory's path relative to the root of the transfer.
         """
+        if self.empty:
+            return None
         left = (self._root if self._by_name else self._states(path)) & self._lasting
-        if left not in self._matchers:
-            if len(self._matchers) > MAX_MATCHERS:
-                self._matchers = {0: None}
-            matcher = name_matcher(self._left(left), self._slow_matcher(left))
-            self._matchers[left] = matcher
-            return matcher
-        return self._matchers[left]
+        try:
+            return self._matchers[left]
+        except KeyError:
+            matcher = self._matcher(left)
+        if len(self._matchers) >= MAX_MATCHERS:
+            self._matchers.clear()
+        self._matchers[left] = matcher
+        return matcher
+
+    def _states(self, path: bytes) -> int:
+        """Return the automaton's states behind a directory's path and a slash; those of the directories above it are kept."""
+        missing: list[bytes] = []
+        states = self._known.get(path)
+        while states is None:
+            path, name = split(path)
+            missing.append(name)
+            states = self._known.get(path)
+        while missing:
+            name = missing.pop()
+            path = join(path, name)
+            states = self._automaton.run(states, name + b"/") | self._anywhere
+            self._keep(path, states)
+        return states
+
+    def _keep(self, path: bytes, states: int) -> None:
+        self._known_bytes += len(path) + self._automaton.width // 8 + 256
+        if self._known_bytes > CACHE_BYTES:
+            self._known = {b"": self._root}
+            self._known_bytes = 0
+        self._known[path] = states
+
+    def _matcher(self, left: int) -> Excluded | None:
+        patterns = list(self._left(left))
+        if not any(pattern.excludes for pattern in patterns):
+            return None
+        return name_matcher(patterns) or self._long_matcher(left)
+
+    def _left(self, left: int) -> Iterator[NamePattern]:
+        """Yield what is left of the patterns in these states, in the order of the rules."""
+        begins = self._automaton.begins
+        for index, places in groupby(bits_of(left), lambda place: bisect_right(begins, place) - 1):
+            rule, tokens, name, directory, _ = self._patterns[index]
+            live = {place - begins[index] for place in places}
+            for part, of_files in ((directory, False), (name, not rule.directories_only)):
+                for offset in _needed(tokens, [offset for offset in part if offset in live]):
+                    yield NamePattern(tokens[offset : part.stop], not rule.include, of_files)
+
+    def _long_matcher(self, left: int) -> Excluded:
+        automaton, patterns, file_ends, dir_ends = self._automaton, self._patterns, self._file_ends, self._dir_ends
+
+        def excluded(name: bytes, is_dir: bool) -> bool:
+            ended = automaton.run(left, name) & (dir_ends if is_dir else file_ends)
+            # The bits are in the order of the rules.
+            lowest = (ended & -ended).bit_length() - 1
+            return bool(ended) and not patterns[bisect_right(automaton.begins, lowest) - 1].rule.include
+
+        return excluded
+
+
+def _needed(tokens: Sequence[Token], offsets: Sequence[int]) -> list[int]:
+    """Return the offsets without those at which no name matches that does not match at another of them.
+
+    A `**` takes whatever would be matched before it, and any star takes nothing at all as well.
+    """
+    last_path_star = max((offset for offset in offsets if tokens[offset] is Star.PATH), default=0)
+    behind_stars = {offset + 1 for offset in offsets if isinstance(tokens[offset], Star)}
+    return [offset for offset in offsets if offset >= last_path_star and offset not in behind_stars]

@@ -1,0 +1,5 @@
+"""The protocol, pure: messages, frames, records, the handshake."""
+
+from __future__ import annotations
+
+__all__: list[str] = []

@@ -1,17 +1,11 @@
-"""The messages of the protocol and their bodies. Pure; `docs/protocol.md` is the normative description, byte by byte.
-
-Control messages are msgpack arrays, decoded and type-checked by msgspec with a limit on every length; messages that carry entries or
-content have hand-made fixed layouts, so that their content is never copied into an encoder. All integers are little-endian.
-"""
+"""The messages of the protocol, and their limits. Pure; `docs/protocol.md` is the normative description, byte by byte."""
 
 from __future__ import annotations
 
-import struct
-from array import array
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from enum import IntEnum
 from itertools import accumulate
-from typing import Annotated, NamedTuple, cast
+from typing import Annotated, NamedTuple
 
 import msgspec
 
@@ -20,6 +14,7 @@ from deltasync.wire.settings import Settings
 __all__ = [
     "MAX_CHUNK_ENTRIES",
     "MAX_FILE_DATA_BYTES",
+    "MAX_ID",
     "MAX_OPEN_CHUNKS",
     "MAX_PACK_FILES",
     "MAX_ZEROS_BYTES",
@@ -47,8 +42,6 @@ __all__ = [
     "Type",
     "Want",
     "WantDeferred",
-    "decode",
-    "encode",
     "pack_slices",
 ]
 
@@ -329,122 +322,6 @@ Message = (
     | Items
     | ReceiverDone
 )
-
-Part = bytes | bytearray | memoryview
-
-_CONTROL: dict[type[msgspec.Struct], Type] = {
-    Hello: Type.HELLO,
-    Setup: Type.SETUP,
-    Ready: Type.READY,
-    Failure: Type.FAILURE,
-    Trouble: Type.TROUBLE,
-    Note: Type.NOTE,
-    Ping: Type.PING,
-    Tree: Type.TREE,
-    Owners: Type.OWNERS,
-    EntriesEnd: Type.ENTRIES_END,
-    SenderDone: Type.SENDER_DONE,
-    Want: Type.WANT,
-    WantDeferred: Type.WANT_DEFERRED,
-    Items: Type.ITEMS,
-    ReceiverDone: Type.RECEIVER_DONE,
-}
-_ENCODER = msgspec.msgpack.Encoder()
-_COUNT = struct.Struct("<I")
-_BEGIN = struct.Struct("<QQqI")
-_ID = struct.Struct("<Q")
-_ZEROS = struct.Struct("<QQ")
-_END = struct.Struct("<Q32s")
-_ABORT = struct.Struct("<Q?")
-
-
-def encode(message: Message) -> tuple[Type, list[Part]]:
-    """Return a message's type and the parts of its body; content is passed on without a copy."""
-    if isinstance(message, msgspec.Struct):
-        return _CONTROL[type(message)], [_ENCODER.encode(message)]
-    if isinstance(message, Entries):
-        return Type.ENTRIES, [message.chunk]
-    if isinstance(message, Pack):
-        columns = (array("Q", message.ids), array("I", message.sizes), array("q", message.mtimes_ns), array("I", message.modes))
-        return Type.PACK, [_COUNT.pack(len(message.ids)), b"".join(column.tobytes() for column in columns), message.content]
-    if isinstance(message, FileData):
-        return Type.FILE_DATA, [_ID.pack(message.file_id), message.content]
-    if isinstance(message, FileBegin):
-        return Type.FILE_BEGIN, [_BEGIN.pack(*message)]
-    if isinstance(message, FileZeros):
-        return Type.FILE_ZEROS, [_ZEROS.pack(*message)]
-    if isinstance(message, FileEnd):
-        return Type.FILE_END, [_END.pack(*message)]
-    return Type.FILE_ABORT, [_ABORT.pack(*message)]
-
-
-def decode(kind: Type, body: memoryview) -> Message:
-    """Return the message in a body that came from the peer.
-
-    Raises:
-        ValueError: The body is malformed or beyond a limit (msgspec's errors are ValueErrors), or the type has no messages yet.
-    """
-    decoder = _DECODERS.get(kind)
-    if decoder is None:
-        raise ValueError(f"message {kind.name} belongs to a feature that was not agreed on")
-    try:
-        return decoder(body)
-    except struct.error as error:
-        raise ValueError(f"message {kind.name} has a wrong length") from error
-
-
-def _decode_pack(body: memoryview) -> Pack:
-    (count,) = _COUNT.unpack_from(body)
-    if not 0 < count <= MAX_PACK_FILES or len(body) < 4 + 24 * count:
-        raise ValueError("a pack's number of files is beyond its limits")
-    at = 4
-    columns: list[array[int]] = []
-    for code, width in (("Q", 8), ("I", 4), ("q", 8), ("I", 4)):
-        made: array[int] = array(code)
-        made.frombytes(body[at : at + width * count])
-        columns.append(made)
-        at += width * count
-    ids, sizes, mtimes_ns, modes = columns
-    if sum(sizes) != len(body) - at or max(ids) > MAX_ID:
-        raise ValueError("a pack's sizes don't add up to its content")
-    return Pack(ids, sizes, mtimes_ns, modes, body[at:])
-
-
-def _decode_data(body: memoryview) -> FileData:
-    (file_id,) = _ID.unpack_from(body)
-    if not 0 < len(body) - 8 <= MAX_FILE_DATA_BYTES:
-        raise ValueError("file data is empty or beyond its limit")
-    return FileData(file_id, body[8:])
-
-
-def _decode_begin(body: memoryview) -> FileBegin:
-    begin = FileBegin(*_BEGIN.unpack(body))
-    if begin.size > MAX_ID or begin.mode > 0xFFFF:
-        raise ValueError("a file's size or mode is beyond its limit")
-    return begin
-
-
-def _decode_zeros(body: memoryview) -> FileZeros:
-    zeros = FileZeros(*_ZEROS.unpack(body))
-    if not 0 < zeros.zero_bytes <= MAX_ZEROS_BYTES:
-        raise ValueError("a run of zeros is empty or beyond its limit")
-    return zeros
-
-
-def _control(made: type[msgspec.Struct]) -> Callable[[memoryview], Message]:
-    return cast("Callable[[memoryview], Message]", msgspec.msgpack.Decoder(made).decode)
-
-
-_DECODERS: dict[Type, Callable[[memoryview], Message]] = {
-    **{kind: _control(made) for made, kind in _CONTROL.items()},
-    Type.ENTRIES: lambda body: Entries(bytes(body)),
-    Type.PACK: _decode_pack,
-    Type.FILE_DATA: _decode_data,
-    Type.FILE_BEGIN: _decode_begin,
-    Type.FILE_ZEROS: _decode_zeros,
-    Type.FILE_END: lambda body: FileEnd(*_END.unpack(body)),
-    Type.FILE_ABORT: lambda body: FileAbort(*_ABORT.unpack(body)),
-}
 
 
 def pack_slices(pack: Pack) -> list[memoryview]:

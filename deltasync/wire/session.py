@@ -12,8 +12,9 @@ from collections.abc import Iterator
 from enum import Enum, auto
 
 from deltasync.errors import LocalProtocolError, RemoteProtocolError
+from deltasync.wire.codec import Part, decode, encode
 from deltasync.wire.compression import compress, decompress
-from deltasync.wire.messages import Message, Part, Setup, Type, decode, encode
+from deltasync.wire.messages import Message, Setup, Type
 
 __all__ = ["MAX_FRAME_BYTES", "Inbound", "Outbound", "Speaker", "State"]
 

@@ -1,0 +1,249 @@
+"""One directory of the sources while it is looked at: listed in every source that has it, filtered, packed."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from deltasync.detect.sources import Sources
+from deltasync.fs.listing import list_names, look, own_entry
+from deltasync.fs.root import Dir
+from deltasync.tree.entry import Entry
+from deltasync.tree.filters import Filters
+from deltasync.tree.names import join
+from deltasync.tree.rows import MAX_CHUNK_BYTES, Rows, packed
+from deltasync.tree.sources import CONTENTS
+
+__all__ = ["Directory", "LinkGroups", "Listing", "Terms"]
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What is scanned, and how.
+
+    Attributes:
+        sources: The opened sources.
+        filters: Which entries are left out; an excluded directory is not entered.
+        failed: Told the path and the error of what can't be read.
+        dropped: Told the path of each entry whose name is reserved.
+        recursive: Whether directories are transferred at all.
+        hard_links: Whether hard links are found and numbered.
+        digest: Gives the digest of a regular file (source index, directory, name, size) for `--checksum`; None not to.
+    """
+
+    sources: Sources
+    filters: Filters
+    failed: Callable[[bytes, OSError], None]
+    dropped: Callable[[bytes], None]
+    recursive: bool = True
+    hard_links: bool = False
+    digest: Callable[[int, bytes, bytes, int], bytes] | None = None
+
+
+@dataclass(slots=True)
+class Directory:
+    """A directory whose subdirectories are still to be walked: their names, the next one last, and the sources that have it."""
+
+    path: bytes
+    origins: tuple[int, ...]
+    pending: list[tuple[bytes, tuple[int, ...]]]
+
+
+class LinkGroups:
+    """Hard links met in a scan: each file with several names gets a number, and is forgotten when its last name was met."""
+
+    def __init__(self) -> None:
+        self._groups: dict[tuple[int, int], list[int]] = {}
+        self._last_group = 0
+
+    def columns(self, found: Sequence[os.stat_result]) -> tuple[bytes, bytes]:
+        """Return the link columns (indexes and groups) of entries with these `stat` results."""
+        indexes: list[int] = []
+        groups: list[int] = []
+        for index, status in enumerate(found):
+            if status.st_nlink > 1 and not stat.S_ISDIR(status.st_mode):
+                indexes.append(index)
+                groups.append(self._group(status))
+        return packed("I", indexes), packed("Q", groups)
+
+    def _group(self, status: os.stat_result) -> int:
+        key = (status.st_dev, status.st_ino)
+        known = self._groups.get(key)
+        if known is None:
+            self._last_group += 1
+            self._groups[key] = [self._last_group, status.st_nlink - 1]
+            return self._last_group
+        known[1] -= 1
+        if not known[1]:
+            del self._groups[key]
+        return known[0]
+
+
+class Listing:
+    """One directory while it is looked at: opened in every source that has it, its names merged.
+
+    Args:
+        terms: What is scanned, and how.
+        directory: Which directory; its subdirectories are added to `pending`.
+        groups: The hard links met so far, or None if they don't matter.
+
+    Attributes:
+        names: Its names, ascending.
+        own: Its own attributes.
+        listed: Whether anything is in it, before any filter.
+        incomplete: Whether something in it could not be read.
+    """
+
+    def __init__(self, terms: Terms, directory: Directory, groups: LinkGroups | None) -> None:
+        self._terms = terms
+        self._groups = groups
+        self._directory = directory
+        self._leases: list[Dir] = []
+        self.incomplete = False
+        self.listed = False
+        self.own = Entry(b"", stat.S_IFDIR | 0o755, 0, 0, 0, 0)
+        self._origin: dict[bytes, tuple[int, ...]] | None = None
+        self._fds: dict[int, int] = {}
+        self.names: list[bytes] = []
+        lists: list[tuple[int, list[bytes]]] = []
+        for index in directory.origins:
+            lists += self._open(index)
+        if len(lists) == 1:
+            self.names = lists[0][1]
+        elif lists:
+            self._merge(lists)
+        self.listed = bool(self.names)
+        if not directory.path:
+            self._show_tops()
+        self._matcher = terms.filters.for_directory(directory.path)
+
+    def _open(self, index: int) -> list[tuple[int, list[bytes]]]:
+        sources, path = self._terms.sources, self._directory.path
+        try:
+            lease = sources.roots[index].dir(path)
+            self._leases.append(lease)
+            self._fds[index] = lease.fd
+            own = own_entry(lease.fd)
+            if len(self._fds) == 1:
+                self.own = own
+            if not path and sources.tops[index] != CONTENTS:
+                return [(index, [sources.tops[index]])]
+            names, reserved = list_names(lease.fd)
+        except OSError as error:
+            if len(self._directory.origins) > 1 and error.errno in (errno.ENOTDIR, errno.ENOENT, errno.ELOOP):
+                return []
+            self.incomplete = True
+            self._terms.failed(path, error)
+            return []
+        for name in reserved:
+            self._terms.dropped(join(path, name))
+        return [(index, names)]
+
+    def _merge(self, lists: list[tuple[int, list[bytes]]]) -> None:
+        merged: dict[bytes, tuple[int, ...]] = {}
+        for index, names in lists:
+            for name in names:
+                merged[name] = (*merged.get(name, ()), index)
+        self._origin = merged
+        self.names = sorted(merged)
+
+    def _show_tops(self) -> None:
+        if not self._terms.sources.whole:
+            self.listed = True
+
+    def rows(self, names: list[bytes]) -> Iterator[tuple[Rows, bytes | None, bool]]:
+        """Yield the rows of a slice of the names, in parts small enough for a chunk; the flag marks the last part."""
+        rows, found, origins = self._look(names)
+        size = sum(map(len, rows[1:]))
+        if size > MAX_CHUNK_BYTES // 2 and len(names) > 1:
+            half = len(names) // 2
+            for part, part_origins, _ in self.rows(names[:half]):
+                yield part, part_origins, False
+            yield from self.rows(names[half:])
+            return
+        self._note_subdirectories(rows, found)
+        if self._groups is not None:
+            indexes, groups = self._groups.columns(found)
+            rows = rows._replace(link_indexes=indexes, link_groups=groups)
+        if self._terms.digest:
+            rows = rows._replace(digests=self._digests(rows, origins, self._terms.digest))
+        yield rows, origins, True
+
+    def _look(self, names: list[bytes]) -> tuple[Rows, list[os.stat_result], bytes | None]:
+        if self._origin is None:
+            fd = next(iter(self._fds.values()), -1)
+            rows, found = look(fd, names, self._missed)
+            kept = self._kept(rows)
+            if kept is not None:
+                rows, found = look(fd, kept, self._missed)
+            first = next(iter(self._fds), 0)
+            return rows, found, bytes([first]) * rows.entry_count if first else None
+        return self._look_merged(names)
+
+    def _look_merged(self, names: list[bytes]) -> tuple[Rows, list[os.stat_result], bytes | None]:
+        """Look at names that stand in several sources: the first source that has a name gives its entry."""
+        assert self._origin is not None
+        parts: list[tuple[Entry, os.stat_result, int]] = []
+        for name in names:
+            index = self._origin[name][0]
+            rows, found = look(self._fds[index], [name], self._missed)
+            if self._kept(rows) is None and rows.entry_count:
+                parts.append((next(rows.entries()), found[0], index))
+        columns = list(zip(*[entry for entry, _, _ in parts], strict=True)) or [()] * 9
+        devices = [entry.rdev for entry, _, _ in parts if stat.S_IFMT(entry.mode) in (stat.S_IFCHR, stat.S_IFBLK)]
+        merged = Rows(
+            len(parts),
+            b"\0".join(columns[0]),
+            packed("I", columns[1]),
+            packed("Q", columns[2]),
+            packed("q", columns[3]),
+            packed("I", columns[4]),
+            packed("I", columns[5]),
+            b"\0".join(entry.target for entry, _, _ in parts if stat.S_ISLNK(entry.mode)),
+            packed("Q", devices),
+        )
+        return merged, [status for _, status, _ in parts], bytes(index for _, _, index in parts)
+
+    def _kept(self, rows: Rows) -> list[bytes] | None:
+        """Return the names that the filters keep, or None where they keep all."""
+        excluded, recursive = self._matcher, self._terms.recursive
+        if excluded is None and recursive:
+            return None
+        pairs = list(zip(rows.name_list(), rows.mode_column(), strict=True))
+        kept = [
+            name
+            for name, mode in pairs
+            if not (excluded is not None and excluded(name, stat.S_ISDIR(mode))) and (recursive or not stat.S_ISDIR(mode))
+        ]
+        return None if len(kept) == len(pairs) else kept
+
+    def _missed(self, name: bytes, error: OSError) -> None:
+        self.incomplete = self.incomplete or not isinstance(error, FileNotFoundError)
+        self._terms.failed(join(self._directory.path, name), error)
+
+    def _note_subdirectories(self, rows: Rows, found: list[os.stat_result]) -> None:
+        names = None
+        for index, status in enumerate(found):
+            if stat.S_ISDIR(status.st_mode):
+                if names is None:
+                    names = rows.name_list()
+                name = names[index]
+                origins = self._directory.origins if self._origin is None else self._origin[name]
+                if self._origin is None and len(self._fds) == 1:
+                    origins = tuple(self._fds)
+                self._directory.pending.append((name, origins))
+
+    def _digests(self, rows: Rows, origins: bytes | None, digest: Callable[[int, bytes, bytes, int], bytes]) -> bytes:
+        made: list[bytes] = []
+        for index, entry in enumerate(rows.entries()):
+            if stat.S_ISREG(entry.mode):
+                made.append(digest(origins[index] if origins else 0, self._directory.path, entry.name, entry.size))
+        return b"".join(made)
+
+    def close(self) -> None:
+        """Let go of the directory."""
+        for lease in self._leases:
+            lease.release()
