@@ -39,15 +39,15 @@ class Automaton:
 
     Attributes:
         width: How many bits the states have.
-        begins: For each pattern, its first bit.
-        ends: For each pattern, the bit that says that all of it has matched.
+        begins: For each pattern the bit of its first token; those of the others follow, and behind them the one that says that all of
+            it has matched.
+        stars: The bits of all stars.
     """
 
     def __init__(self, patterns: Sequence[Sequence[Token]]) -> None:
         *begins, width = accumulate((len(tokens) + 1 for tokens in patterns), initial=0)
         self.width = width
         self.begins = tuple(begins)
-        self.ends = tuple(begin + len(tokens) for begin, tokens in zip(begins, patterns, strict=True))
         self._places: dict[int, list[int]] = {}
         stars: dict[Star, list[int]] = {Star.NAME: [], Star.PATH: []}
         for begin, tokens in zip(begins, patterns, strict=True):

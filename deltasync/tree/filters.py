@@ -65,11 +65,15 @@ class Filters:
 
     Args:
         rules: In order; the first that matches an entry decides, and what none matches stays.
+
+    Attributes:
+        empty: Whether nothing can ever be left out, whatever the entry.
     """
 
     def __init__(self, rules: Sequence[Rule] = ()) -> None:
         self._patterns = patterns = tuple(_patterns(rules))
         self._automaton = automaton = Automaton([pattern.tokens for pattern in patterns])
+        self.empty = all(pattern.rule.include for pattern in patterns)
         self._by_name = not any(pattern.rule.whole_path for pattern in patterns)
         placed = tuple(zip(patterns, automaton.begins, strict=True))
         self._anywhere = automaton.states([begin for p, begin in placed if not p.rule.anchored and not p.from_slash])
@@ -90,11 +94,6 @@ class Filters:
             ValueError: As `rules_from_wire`.
         """
         return cls(rules_from_wire(wire))
-
-    @property
-    def empty(self) -> bool:
-        """Whether nothing can ever be left out."""
-        return not any(not pattern.rule.include for pattern in self._patterns)
 
     def excluded(self, path: bytes, is_dir: bool) -> bool:
         """Tell whether the rules leave out an entry itself, whatever becomes of the directories above it.

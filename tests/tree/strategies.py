@@ -1,0 +1,58 @@
+"""Generated patterns, rules, names and trees, small enough in what they are made of that matches are frequent."""
+
+from __future__ import annotations
+
+from hypothesis import strategies as st
+
+__all__ = ["cases", "names", "paths", "patterns", "trees"]
+
+LETTERS = [b"a", b"b", b"c", b"ab", b"-", b"*", b"?", b"[", b"]", b"\\", b"!", b":", b" ", b".", b"#", b"\xc3\xa4", b"\xff", b"\n", b"1"]
+PIECES = [
+    *(b"a", b"b", b"c", b"ab", b".", b" ", b"1", b"-", b"!", b":", b"\xc3\xa4", b"\xff"),
+    *(b"*", b"*", b"**", b"***", b"?", b"/", b"/", b"/", b"**/", b"*/", b"/**", b"/***"),
+    *(b"[ab]", b"[!a]", b"[^b/]", b"[a-c]", b"[[:alpha:]]", b"[^[:digit:]]", b"[]a]", b"[a/b]", b"[\\]-a]", b"[[:x]", b"[[:nix:]]"),
+    *(b"[", b"]", b"\\", b"\\*", b"\\\\", b"\\/", b"[!]", b"[:", b"a-"),
+]
+
+names = st.lists(st.sampled_from(LETTERS), min_size=1, max_size=3).map(b"".join).filter(lambda name: name not in (b".", b".."))
+paths = st.lists(names, min_size=1, max_size=4).map(b"/".join)
+
+
+def _derived(path: bytes) -> st.SearchStrategy[bytes]:
+    """Patterns made of a path: some bytes of it become wildcards, and the ends may be what the grammar knows of ends."""
+    kept = [st.sampled_from([bytes([byte])] * 9 + [b"*", b"?", b"**", b"\\%c" % byte, b"[!x]", b""]) for byte in path]
+    ends = st.sampled_from([b"", b"", b"", b"", b"/", b"/*", b"/**", b"/***", b"*"])
+    begins = st.sampled_from([b"", b"", b"", b"/", b"**", b"**/", b"*/", b"*"])
+    return st.tuples(begins, *kept, ends).map(b"".join)
+
+
+_invented = st.lists(st.sampled_from(PIECES), min_size=1, max_size=6).map(b"".join)
+patterns = (_invented | paths.flatmap(_derived)).filter(bool)
+trees = st.lists(st.tuples(paths, st.booleans()), min_size=1, max_size=14)
+"""Paths, each with whether it is a directory; what clashes with one before it is left out."""
+
+_odd = st.sampled_from([b"", b"!", b"- ", b"+ ", b"-", b"! ", b"!a", b"- !", b"#a", b"; a", b" a"])
+_odd_lines = st.sampled_from([b"", b"", b"#", b";a", b"# a", b"a\rb"])
+
+
+def _options(patterns: st.SearchStrategy[bytes]) -> st.SearchStrategy[bytes]:
+    signs = st.sampled_from([b"", b"", b"- ", b"+ "])
+    written = st.tuples(signs, patterns).map(b"".join)
+    return st.integers(0, 19).flatmap(lambda chance: written if chance else _odd)
+
+
+def _lines(options: st.SearchStrategy[bytes]) -> st.SearchStrategy[bytes]:
+    ends = st.sampled_from([b"\n", b"\r\n", b"\n\n"])
+    return st.tuples(ends, st.lists(options | _odd_lines, max_size=4)).map(lambda drawn: drawn[0].join(drawn[1]))
+
+
+@st.composite
+def cases(draw: st.DrawFn) -> tuple[list[tuple[bytes, bool]], list[tuple[str, bytes]]]:
+    """Draw a tree, and for it options (name without hyphens, text, which for `-from` is what the file holds)."""
+    entries = draw(trees)
+    names_of = [path.split(b"/") for path, _ in entries]
+    ends_of_paths = st.sampled_from([b"/".join(parts[begin:]) for parts in names_of for begin in range(len(parts))])
+    options = _options((_invented | ends_of_paths.flatmap(_derived) | ends_of_paths.flatmap(_derived)).filter(bool))
+    one = st.tuples(st.sampled_from(["exclude", "exclude", "include"]), options)
+    many = st.tuples(st.sampled_from(["exclude-from", "exclude-from", "include-from"]), _lines(options))
+    return entries, draw(st.lists(one | one | many, min_size=1, max_size=5))
