@@ -100,6 +100,8 @@ class Peer:
             RemoteProtocolError, ConnectionLost, DeadlineExceeded: The session broke; a stream that ends early is `ConnectionLost`.
             Interrupted: `stop` is set.
         """
+        if self.stop.is_set():
+            raise Interrupted("interrupted")
         if not wait and not self._queue:
             return None
         with self._changed:

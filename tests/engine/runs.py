@@ -12,7 +12,7 @@ from deltasync.engine.run import run
 from deltasync.errors import Problem
 from deltasync.wire.settings import Settings
 
-__all__ = ["Heard", "push"]
+__all__ = ["Heard", "pull", "push"]
 
 
 @dataclass
@@ -50,4 +50,11 @@ def push(*places: bytes | os.PathLike[str], heard: Heard | None = None, **option
     """Push the sources to the destination, both local; options are those of `Settings`."""
     *sources, dest = [place if isinstance(place, bytes) else os.fsencode(place) for place in places]
     job = Job("push", tuple(sources), dest, Settings(itemize=True, **options))
+    return run(job, heard or Heard(), threading.Event())
+
+
+def pull(*places: bytes | os.PathLike[str], heard: Heard | None = None, **options: Any) -> Summary:
+    """Pull the sources from the far half of this process; options are those of `Settings`."""
+    *sources, dest = [place if isinstance(place, bytes) else os.fsencode(place) for place in places]
+    job = Job("pull", tuple(sources), dest, Settings(itemize=True, **options))
     return run(job, heard or Heard(), threading.Event())

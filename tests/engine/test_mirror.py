@@ -11,6 +11,7 @@ import pytest
 from deltasync.errors import ExitCode
 from tests.engine.runs import Heard, push
 from tests.engine.trees import change, make, nasty_names, snapshot, write
+from tests.forked import NOBODY, in_child
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -30,6 +31,25 @@ def test_a_random_tree_and_its_changes_are_mirrored(tmp_path: Path, seed: int) -
     third = push(source + b"/", dest, hard_links=True, delete=True, heard=again)
     assert again.items == []
     assert third.entries_changed == third.files_sent == third.literal_bytes == 0
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_plain_user_mirrors_as_well(public: Path, seed: int) -> None:
+    """A user without rights mirrors everything that such a user can make, read-only directories included."""
+
+    def act() -> None:
+        rng = random.Random(seed)
+        source, dest = os.fsencode(public / "source"), os.fsencode(public / "dest")
+        make(source, rng, 120)
+        first = push(source + b"/", dest, hard_links=True)
+        assert not first.problems, first.problems
+        assert snapshot(dest, links=True) == snapshot(source, links=True)
+        change(source, rng, 50)
+        second = push(source + b"/", dest, hard_links=True, delete=True)
+        assert not second.problems, second.problems
+        assert snapshot(dest, links=True) == snapshot(source, links=True)
+
+    in_child(act, uid=NOBODY if os.geteuid() == 0 else None)
 
 
 def test_a_dry_run_says_what_a_run_does_and_writes_nothing(tmp_path: Path) -> None:

@@ -1,0 +1,96 @@
+"""Where the command begins: it picks the subcommand, and loads nothing that the others need.
+
+Every error ends here as one line and an exit code; a traceback is for those who set `DELTASYNC_DEBUG`.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+
+__all__ = ["main"]
+
+HELP = """\
+Usage: deltasync COMMAND ...
+
+Mirror files and trees, locally or over SSH; names and meanings of options are rsync's.
+
+  deltasync push  [OPTIONS] SRC... DEST    send to DEST, here or at another host
+  deltasync pull  [OPTIONS] SRC... DEST    fetch; the same options, the roles exchanged
+  deltasync serve --stdio [--root DIR] [--read-only]
+                                           the far end: started by push and pull over SSH
+
+A place is PATH, [USER@]HOST:PATH or ssh://[USER@]HOST[:PORT]/PATH. A trailing slash on SRC means its contents.
+
+  deltasync COMMAND --help                 the options of a command
+  deltasync --version                      version, engine, protocol and Python
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; return the exit code, one of `errors.ExitCode`.
+
+    Args:
+        arguments: What follows the program's name; None for this process's own.
+    """
+    _fill_standard_descriptors()
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        return _dispatch(words)
+    except KeyboardInterrupt:
+        # Before the command has its own handlers there is nothing to clean up.
+        return 20
+    except Exception as error:  # noqa: BLE001 - the last place where a defect can still be told as one line.
+        from deltasync.cli.failures import told
+
+        return told(error)
+
+
+def _dispatch(words: list[str]) -> int:
+    command, rest = (words[0], words[1:]) if words else ("", [])
+    if command in ("push", "pull"):
+        from deltasync.cli.transfer import transfer
+
+        return transfer("push" if command == "push" else "pull", rest)
+    if command == "serve":
+        from deltasync.cli.serve import serve
+
+        return serve(rest)
+    text = _version() if command == "--version" else HELP if command == "--help" else None
+    if text is not None and not rest:
+        return _print(text)
+    from deltasync.errors import UsageError
+
+    if text is not None:
+        raise UsageError(f"{command} takes no argument")
+    if not command:
+        raise UsageError("a command is missing: push, pull or serve; see deltasync --help")
+    kind = "option" if command.startswith("-") else "command"
+    raise UsageError(f"no such {kind}: {command}; see deltasync --help")
+
+
+def _version() -> str:
+    from deltasync import __version__
+    from deltasync._native import engine_name
+    from deltasync.wire.version import PROTOCOL_VERSION
+
+    python = ".".join(map(str, sys.version_info[:3]))
+    return f"deltasync {__version__} (engine: {engine_name()}, protocol {PROTOCOL_VERSION}, Python {python})\n"
+
+
+def _print(text: str) -> int:
+    from deltasync.cli.streams import STDOUT, LineWriter
+
+    LineWriter(STDOUT).write(text.encode())
+    return 0
+
+
+def _fill_standard_descriptors() -> None:
+    """Open /dev/null in the place of closed standard streams, so that no file of the run gets their number and our output."""
+    for descriptor in range(3):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            # The lowest free number is this one, since those beneath it are open by now.
+            os.open(os.devnull, os.O_RDWR)

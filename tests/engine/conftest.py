@@ -1,0 +1,22 @@
+"""Fixtures of the engine's tests."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture
+def public() -> Iterator[Path]:
+    """A directory that every user can reach and write in, which pytest's own are not."""
+    made = Path(tempfile.mkdtemp(prefix="deltasync-test-"))
+    made.chmod(0o777)
+    yield made
+    for directory, _, _ in os.walk(made):
+        os.chmod(directory, 0o700)
+    shutil.rmtree(made)
