@@ -40,7 +40,9 @@ class TerminalProgress:
         drawn = self._drawn(progress)
         if self._live is None:
             # It redraws when told to and not by itself: a thread of its own would write into the lines of others.
-            self._live = Live(drawn, console=self._console, auto_refresh=False, transient=True, redirect_stdout=False, redirect_stderr=False)
+            self._live = Live(
+                drawn, console=self._console, auto_refresh=False, transient=True, redirect_stdout=False, redirect_stderr=False
+            )
             self._live.start(refresh=True)
         else:
             self._live.update(drawn, refresh=True)

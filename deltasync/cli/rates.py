@@ -30,7 +30,9 @@ def parse_rate(text: str) -> int:
     if rate == 0:
         return 0
     if not MIN_RATE_BYTES_S <= rate <= MAX_RATE_BYTES_S:
-        raise ValueError(f"{text!r} is too {'small' if rate < MIN_RATE_BYTES_S else 'large'}; the least is 512 bytes a second, 0 is no limit")
+        raise ValueError(
+            f"{text!r} is too {'small' if rate < MIN_RATE_BYTES_S else 'large'}; the least is 512 bytes a second, 0 is no limit"
+        )
     return (rate + 512) // 1024 * 1024
 
 

@@ -70,16 +70,21 @@ class Report:
     Args:
         options: What is to be said.
         channel: `Summary.channel` of a run that fails before there is one.
-        display: Shows the progress, or None.
+        make_display: Makes what shows the progress, once there is any; None for no display.
         clock: Seconds, of a clock that never goes back.
     """
 
     def __init__(
-        self, options: OutputOptions, channel: str, display: Display | None = None, clock: Callable[[], float] = time.monotonic
+        self,
+        options: OutputOptions,
+        channel: str,
+        make_display: Callable[[], Display] | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._options = options
         self._channel = channel
-        self._display = display
+        self._make_display = make_display
+        self._display: Display | None = None
         self._clock = clock
         self._began_at = clock()
         self._out = LineWriter(STDOUT)
@@ -144,6 +149,8 @@ class Report:
 
     def progress(self, progress: Progress) -> None:
         """See `engine.job.Observer`."""
+        if self._display is None and self._make_display is not None:
+            self._display = self._make_display()
         if self._display is not None:
             self._display.show(progress)
 
@@ -196,7 +203,7 @@ class Report:
             if writer is not None and writer.error is not None:
                 self._complain(f"deltasync: {what} can't be written to: {writer.error.strerror}")
                 code = worst(code, ExitCode.LOCAL_IO)
-        if self._options.json:
+        if self._options.json and code != ExitCode.USAGE:
             from deltasync.cli.jsonout import summary_event
 
             self._say(summary_event(replace(summary, exit_code=code)))

@@ -58,7 +58,9 @@ def parse_serve(words: list[str]) -> ServeOptions:
         elif word == "--read-only":
             read_only = True
         else:
-            raise UsageError(f"serve: no such {'option' if word.startswith('-') else 'argument'}: {shown(word)}; see deltasync serve --help")
+            raise UsageError(
+                f"serve: no such {'option' if word.startswith('-') else 'argument'}: {shown(word)}; see deltasync serve --help"
+            )
     if not stdio:
         raise UsageError("serve needs --stdio; see deltasync serve --help")
     return ServeOptions(root, read_only)

@@ -328,7 +328,7 @@ class Decisions:
         for record in self._blocked:
             directory, file_id, entry = _DECODE(record)
             path = join(directory, entry.name)
-            gone = self._deletions.remove(path)
+            gone = self._deletions.make_way(path)
             if not gone:
                 self._ground.reporter.problem(path, "a directory stands in its place and was not removed")
                 continue

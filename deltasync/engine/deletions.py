@@ -30,6 +30,7 @@ class Deletions:
         self._skipped = 0
         self._limit = ground.settings.max_delete
         self._deleted = 0
+        self._replaced: bytes | None = None
 
     def note(self, directory: bytes, names: list[bytes]) -> None:
         """Remember names of a directory that the sender does not have."""
@@ -57,6 +58,14 @@ class Deletions:
             why = f"deletions stopped at --max-delete={self._limit}; {self._skipped} more would have gone"
             self._ground.reporter.problem(b".", why, ExitCode.DELETION_GUARD)
 
+    def make_way(self, path: bytes) -> bool:
+        """Delete a directory in whose place something else comes: it is replaced, and only what is in it counts as deleted."""
+        self._replaced = path
+        try:
+            return self.remove(path)
+        finally:
+            self._replaced = None
+
     def remove(self, path: bytes) -> bool:
         """Delete an entry and what is beneath it, but for what filters protect; True if it is gone."""
         ground = self._ground
@@ -82,6 +91,9 @@ class Deletions:
         return True
 
     def _removed(self, path: bytes, is_directory: bool) -> None:
+        if path == self._replaced:
+            self._deleted -= 1
+            return
         self._ground.counts.files_deleted += 1
         if self._ground.settings.itemize:
             self._ground.reporter.item(DELETING, path + b"/" * is_directory)

@@ -4,7 +4,8 @@ All rules are one automaton, run over the path of a directory once; what is left
 Directories in which the same is left share what is made of it.
 
 What it costs: a byte of a directory's path some operations on integers of about as many bits as the rules have bytes; a byte of a name
-the same at most, and much less while `name_matcher` takes the patterns. No pattern makes it worse than that.
+the same at most, and much less while `name_matcher` takes the patterns; a directory where something new is left some ten microseconds
+for each pattern. No pattern makes it worse than that.
 """
 
 from __future__ import annotations

@@ -119,7 +119,7 @@ def decide(entry: Entry, current: Entry | None, policy: Policy, same_content: Ca
         if policy.existing:
             return Step(Deed.SKIP)
         return _make(kind, in_the_way=False)
-    if policy.ignore_existing and kind != stat.S_IFDIR:
+    if policy.ignore_existing and not kind == current.kind == stat.S_IFDIR:
         return Step(Deed.SKIP)
     if current.kind != kind:
         return _make(kind, in_the_way=True)

@@ -1,0 +1,39 @@
+"""The rows of the table: what is measured."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from functools import partial
+from pathlib import Path
+
+from benchmarks.contest import Row
+from benchmarks.data import edit_some, large_file, small_files
+
+__all__ = ["ROWS"]
+
+
+def _from_nothing(source: Path, dest: Path, number: int) -> None:
+    shutil.rmtree(dest, ignore_errors=True)
+
+
+def _equal(source: Path, dest: Path, number: int) -> None:
+    subprocess.run(["rsync", "-a", "--delete", f"{source}/", f"{dest}/"], check=True)
+
+
+def _edited(share: float, source: Path, dest: Path, number: int) -> None:
+    """The destination is equal but for a share of the files: it is brought to the source's state, then that share of it is altered."""
+    _equal(source, dest, number)
+    edit_some(dest, share, seed=number)
+
+
+def _one_file(size: int, source: Path) -> None:
+    large_file(source / "large.bin", size)
+
+
+ROWS = [
+    Row("small-20k-first", partial(small_files, count=20_000), _from_nothing),
+    Row("unchanged-100k", partial(small_files, count=100_000, least_bytes=20, most_bytes=200), _equal),
+    Row("changed-1pct-of-20k", partial(small_files, count=20_000), partial(_edited, 0.01)),
+    Row("large-1g-first", partial(_one_file, 1 << 30), _from_nothing),
+]

@@ -1,0 +1,160 @@
+"""A session carried by the user's own ssh: their configuration, agent, jump hosts and host keys simply work, and are never weakened."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+from collections.abc import Callable
+
+from deltasync.channel.address import Remote
+from deltasync.channel.child import GRACE_S, Child
+from deltasync.channel.pipes import PipeStream
+from deltasync.channel.remote_command import remote_words
+from deltasync.channel.ssh_errors import changed_host_key, denied, ended, last_line, revoked_host_key, unknown_host_key, unreachable
+from deltasync.channel.stream import Buffer
+from deltasync.errors import ConnectionLost, DeltasyncError, UsageError
+
+__all__ = ["OpenSshStream", "command_line"]
+
+_OWN_FAILURE = 255
+"""What ssh exits with when it failed itself, and not the remote command."""
+
+_CONFIG_TIMEOUT_S = 2.0
+
+_REVOKED = re.compile(rb"REVOKED HOST KEY|marked as revoked")
+_CHANGED = re.compile(rb"REMOTE HOST IDENTIFICATION HAS CHANGED|host key .* has changed")
+_UNKNOWN = re.compile(rb"Host key verification failed|host key is known for|No matching host key")
+_DENIED = re.compile(rb"Permission denied \(|Too many authentication failures|No more authentication methods|Authentication failed")
+
+
+def command_line(remote: Remote) -> list[str]:
+    """Return the words that connect to `remote` and start deltasync there.
+
+    Of a command that replaces ssh (`-e`) only `-l`, `-p`, `-F` and `-i` are asked, and only if the user asks for them.
+
+    Raises:
+        UsageError: The host would be taken for an option.
+    """
+    if remote.host.startswith("-") or not remote.host:
+        raise UsageError(f"{remote.host or repr('')} is no host name")
+    words = list(remote.rsh or ["ssh"])
+    is_ssh = os.path.basename(words[0]) == "ssh"
+    for option, value in (("-l", remote.user), ("-p", remote.port), ("-F", remote.ssh_config), ("-i", remote.identity)):
+        if value is not None:
+            words += [option, str(value)]
+    if is_ssh and not _has_terminal():
+        words += ["-o", "BatchMode=yes"]
+    if remote.rsh is None:
+        words += _preferring_gcm([*words, "--", remote.host])
+    return [*words, *(["-T", "--"] if is_ssh else []), remote.host, *remote_words(remote.remote_path)]
+
+
+def _has_terminal() -> bool:
+    """Tell whether ssh can ask the user."""
+    try:
+        os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC))
+    except OSError:
+        return False
+    return True
+
+
+def _preferring_gcm(words: list[str]) -> list[str]:
+    """Return the option that puts the AES-GCM ciphers first, which are the fastest here and as safe as any.
+
+    The list is what ssh would offer by itself for this host, in another order: the user's configuration may have taken ciphers away, or
+    added those of an old server.
+    """
+    try:
+        result = subprocess.run(
+            [words[0], "-G", *words[1:]], stdin=subprocess.DEVNULL, capture_output=True, timeout=_CONFIG_TIMEOUT_S, check=True
+        )
+    except (OSError, subprocess.SubprocessError):
+        # An old ssh, or a broken configuration: connecting will tell, and needs no preference.
+        return []
+    found = re.search(rb"^ciphers (\S+)$", result.stdout, re.MULTILINE)
+    if found is None:
+        return []
+    ciphers = os.fsdecode(found[1]).split(",")
+    return ["-o", "Ciphers=" + ",".join(sorted(ciphers, key=lambda cipher: "-gcm@" not in cipher))]
+
+
+class OpenSshStream:
+    """An `SshStream` over a child that runs ssh, or what replaces it.
+
+    The connection is made in the background: what goes wrong with it is met as `ConnectionLost` while sending or receiving, and `explain`
+    turns that into what ssh said.
+
+    Args:
+        remote: Where to.
+
+    Raises:
+        TransportError: There is no ssh here.
+        UsageError: The host would be taken for an option.
+    """
+
+    def __init__(self, remote: Remote) -> None:
+        self._peer = str(remote)
+        self._remote_path = remote.remote_path
+        self._child = Child(command_line(remote), self._peer)
+        fd = self._child.socket.detach()
+        self._pipes = PipeStream(fd, fd, self._child.said)
+
+    @property
+    def timeout_s(self) -> float | None:
+        """See `ByteStream.timeout_s`."""
+        return self._pipes.timeout_s
+
+    @timeout_s.setter
+    def timeout_s(self, timeout_s: float | None) -> None:
+        self._pipes.timeout_s = timeout_s
+
+    @property
+    def heard(self) -> Callable[[bytes], None] | None:
+        """See `SshStream.heard`."""
+        return self._child.said.heard
+
+    @heard.setter
+    def heard(self, heard: Callable[[bytes], None] | None) -> None:
+        self._child.said.heard = heard
+
+    def send(self, data: Buffer) -> None:
+        """See `ByteStream.send`."""
+        self._pipes.send(data)
+
+    def recv_into(self, buffer: memoryview) -> int:
+        """See `ByteStream.recv_into`."""
+        return self._pipes.recv_into(buffer)
+
+    def close_send(self) -> None:
+        """See `ByteStream.close_send`."""
+        self._pipes.close_send()
+
+    def close(self) -> None:
+        """See `ByteStream.close`; ssh gets a second to end by itself, a second more when told to, and is reaped."""
+        self._pipes.close()
+        self._child.end()
+
+    def explain(self, error: DeltasyncError) -> DeltasyncError:
+        """See `SshStream.explain`."""
+        if not isinstance(error, ConnectionLost):
+            return error
+        exit_code = self._child.wait(GRACE_S)
+        said = self._child.said.kept()
+        if exit_code == _OWN_FAILURE:
+            return _own_failure(error, self._peer, said)
+        return ended(error, self._peer, self._remote_path, exit_code, said)
+
+
+def _own_failure(error: DeltasyncError, peer: str, said: bytes) -> DeltasyncError:
+    """Tell by what ssh said why it gave up."""
+    if _REVOKED.search(said):
+        return revoked_host_key(peer)
+    if _CHANGED.search(said):
+        return changed_host_key(peer)
+    if _UNKNOWN.search(said):
+        return unknown_host_key(peer)
+    why = last_line(said) or "ssh gave up without a word"
+    if _DENIED.search(said):
+        return denied(peer, why)
+    return unreachable(peer, why)

@@ -1,0 +1,155 @@
+"""From a command line taken apart to the engine's job: every rule about which options go together stands here."""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+import shlex
+from typing import Any
+
+import msgspec
+
+from deltasync.cli.filtering import FilterOption, wire_rules
+from deltasync.cli.options import ARCHIVE, FILTERS, Given
+from deltasync.cli.places import Host, Route, parse_place, route
+from deltasync.cli.rates import parse_rate
+from deltasync.cli.report import OutputOptions
+from deltasync.engine.job import Direction, Job, Remote
+from deltasync.errors import UsageError
+from deltasync.wire.settings import Settings
+
+__all__ = ["make_job", "output_options", "route_of", "settings_of"]
+
+DEFAULT_RETRIES = 5
+
+
+def output_options(given: Given) -> OutputOptions:
+    """Return what is to be said.
+
+    Raises:
+        UsageError: The name of the log is empty.
+    """
+    values = given.values
+    if values["log_file"] == "":
+        raise UsageError("--log-file: the name is empty")
+    return OutputOptions(
+        itemize=values["itemize_changes"],
+        verbose=values["verbose"],
+        quiet=values["quiet"],
+        json=values["json"],
+        stats=values["stats"],
+        dry_run=values["dry_run"],
+        progress=_last(given, {"progress": True, "progress-partial": True, "no-progress": False}),
+        log_file=None if values["log_file"] is None else os.fsencode(values["log_file"]),
+    )
+
+
+def route_of(direction: Direction, given: Given) -> Route:
+    """Return from where to where.
+
+    Raises:
+        UsageError: There are fewer than two places, or they don't fit.
+    """
+    if len(given.places) < 2:
+        what = "SRC and DEST are" if not given.places else "DEST is"
+        raise UsageError(f"{what} missing (see deltasync {direction} --help)")
+    *sources, dest = map(parse_place, given.places)
+    return route(direction, sources, dest)
+
+
+def settings_of(given: Given, output: OutputOptions) -> Settings:
+    """Return what both sides must agree on, but for the filter rules.
+
+    Raises:
+        UsageError: A value is wrong, or options don't go together.
+    """
+    values = given.values
+    archive = _archive(given)
+    if values["delete"] and not archive["recursive"]:
+        raise UsageError("--delete does not work without --recursive")
+    if not math.isfinite(values["timeout"] or 0.0):
+        raise UsageError("--timeout: a number of seconds; 0 is no limit")
+    try:
+        bwlimit_bytes_s = parse_rate(values["bwlimit"]) if values["bwlimit"] is not None else 0
+    except ValueError as error:
+        raise UsageError(f"--bwlimit: {error}") from error
+    names = (
+        "hard_links", "sparse", "numeric_ids", "mkpath", "checksum", "ignore_times", "size_only", "update", "existing",
+        "ignore_existing", "delete", "max_delete", "force_empty", "dry_run",
+    )  # fmt: skip
+    chosen: dict[str, Any] = archive | {name: values[name] for name in names}
+    return Settings(
+        **chosen,
+        itemize=output.wants_items,
+        compress=_last(given, {"compress": "always", "no-compress": "never"}) or "auto",
+        bwlimit_bytes_s=bwlimit_bytes_s,
+        timeout_s=values["timeout"] or 0.0,
+    )
+
+
+def make_job(given: Given, way: Route, settings: Settings) -> Job:
+    """Return the job, with the filter rules; reads the files that these name.
+
+    Raises:
+        UsageError: A value is wrong, or options don't go together.
+        LocalFileError: A file of rules can't be read.
+    """
+    values = given.values
+    if values["engine"] not in (None, "auto", "python"):
+        raise UsageError(f"--engine {values['engine']}: this engine is not built in; there is python")
+    remote = None if way.host is None else _remote(values, way.host)
+    rules = wire_rules(FilterOption(name, value) for given_name, value in given.ordered for name in FILTERS if name == given_name)
+    return Job(
+        direction="push" if way.sends else "pull",
+        sources=way.sources,
+        dest=way.dest,
+        settings=msgspec.structs.replace(settings, rules=rules),
+        remote=remote,
+        threads=values["threads"],
+        retries=DEFAULT_RETRIES if values["retries"] is None else values["retries"],
+    )
+
+
+def _archive(given: Given) -> dict[str, bool]:
+    fields = dict.fromkeys((field for part in ARCHIVE.values() for field in part), True)
+    for name, _ in given.ordered:
+        if name == "archive":
+            fields = dict.fromkeys(fields, True)
+        elif name in ARCHIVE:
+            fields.update(dict.fromkeys(ARCHIVE[name], True))
+        elif name.removeprefix("no-") in ARCHIVE:
+            fields.update(dict.fromkeys(ARCHIVE[name.removeprefix("no-")], False))
+    return fields
+
+
+def _last(given: Given, meanings: dict[str, Any]) -> Any:  # noqa: ANN401 - whatever the options mean.
+    """Return the meaning of that of the options which was given last, or None."""
+    return next((meanings[name] for name, _ in reversed(given.ordered) if name in meanings), None)
+
+
+def _remote(values: Any, host: Host) -> Remote:  # noqa: ANN401 - click's values have their types by the options' declarations.
+    rsh: tuple[str, ...] | None = None
+    if values["rsh"] is not None:
+        try:
+            rsh = tuple(shlex.split(values["rsh"]))
+        except ValueError as error:
+            raise UsageError(f"--rsh: {error}") from error
+        if not rsh:
+            raise UsageError("--rsh: the command is empty")
+        if values["ssh"] == "paramiko":
+            raise UsageError("--rsh and --ssh paramiko exclude each other")
+    for name in ("ssh_config", "identity", "remote_path"):
+        value = values[name]
+        if value is not None and re.fullmatch(r"\s*", value):
+            raise UsageError(f"--{name.replace('_', '-')}: the value is empty")
+    return Remote(
+        host=host.name,
+        user=host.user,
+        port=host.port or values["port"],
+        ssh=values["ssh"] or "auto",
+        rsh=rsh,
+        ssh_config=values["ssh_config"],
+        identity=values["identity"],
+        remote_path=values["remote_path"],
+    )

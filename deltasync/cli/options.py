@@ -1,0 +1,233 @@
+"""The options of push and pull: what there is, in which group of the help it stands, and what click makes of a command line.
+
+Where the order counts (`-a --no-p`, `--include` and `--exclude`), the words are kept in the order in which they were given.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final, NamedTuple, get_args
+
+import click
+
+from deltasync.cli.filtering import FilterOptionName
+from deltasync.errors import UsageError
+from deltasync.tree.names import shown
+
+__all__ = ["ARCHIVE", "FILTERS", "Given", "parse"]
+
+ARCHIVE: Final[Mapping[str, tuple[str, ...]]] = {
+    "recursive": ("recursive",),
+    "links": ("links",),
+    "perms": ("perms",),
+    "times": ("times",),
+    "group": ("group",),
+    "owner": ("owner",),
+    "devices-specials": ("devices", "specials"),
+    "devices": ("devices",),
+    "specials": ("specials",),
+}
+"""The options that `--archive` stands for: name here and the fields of `Settings`; the name with `no-` before it is the opposite."""
+
+FILTERS: Final[tuple[FilterOptionName, ...]] = get_args(FilterOptionName)
+
+SELECTION, COMPARISON, FILES, DELETION, CONNECTION, OUTPUT = (
+    "Which files",
+    "When to send",
+    "How to write",
+    "Deleting",
+    "Connection",
+    "Output",
+)
+
+
+class Given(NamedTuple):
+    """A command line taken apart.
+
+    Attributes:
+        values: Each option's value by its name with underscores, the last one given; None or False if it was not.
+        ordered: Every option as given, in order: its name with dashes, and the value (True for a flag).
+        places: What are no options.
+    """
+
+    values: Mapping[str, Any]
+    ordered: tuple[tuple[str, Any], ...]
+    places: tuple[str, ...]
+
+
+class _Option(click.Option):
+    """An option in a group of the help."""
+
+    group = OUTPUT
+
+    def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
+        """Return names and text, without the limits of the value that click adds."""
+        record = super().get_help_record(ctx)
+        return None if record is None else (record[0], self.help or "")
+
+
+class _Command(click.Command):
+    """A command that remembers the order of its options, and shows them in groups."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Take a command line apart; what was given in which order goes into `ctx.meta`."""
+        opts, _, order = self.make_parser(ctx).parse_args(list(args))
+        taken = {name: iter(value) for name, value in opts.items() if isinstance(value, list)}
+        ctx.meta["deltasync.ordered"] = tuple(
+            (str(param.name).replace("_", "-"), next(taken[param.name]) if param.name in taken else opts[param.name])
+            for param in order
+            if isinstance(param, click.Option) and param.name is not None
+        )
+        return super().parse_args(ctx, args)
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the options, group by group."""
+        groups: dict[str, list[tuple[str, str]]] = {}
+        for param in self.get_params(ctx):
+            record = param.get_help_record(ctx)
+            if record is not None and isinstance(param, click.Option):
+                groups.setdefault(param.group if isinstance(param, _Option) else OUTPUT, []).append(record)
+        for group, records in groups.items():
+            with formatter.section(group):
+                formatter.write_dl(records)
+
+
+def _flag(group: str, *names: str, text: str = "", hidden: bool = False) -> click.Option:
+    option = _Option(names, is_flag=True, help=text, hidden=hidden)
+    option.group = group
+    return option
+
+
+def _value(
+    group: str, *names: str, metavar: str, text: str, kind: click.ParamType[Any] | None = None, multiple: bool = False
+) -> click.Option:
+    option = _Option(names, metavar=metavar, help=text, type=kind or click.STRING, multiple=multiple)
+    option.group = group
+    return option
+
+
+def _help() -> click.Option:
+    def show(ctx: click.Context, _option: click.Parameter, wanted: bool) -> None:
+        if wanted:
+            click.echo(ctx.get_help())
+            ctx.exit()
+
+    return _Option(["--help"], is_flag=True, is_eager=True, expose_value=False, callback=show, help="this text")
+
+
+def _archive() -> list[click.Parameter]:
+    """Return the options that `-a` stands for; one line of the help speaks for all."""
+    letters = {"recursive": "r", "links": "l", "perms": "p", "times": "t", "group": "g", "owner": "o"}
+    text = "-rlptgoD, and the default; take away with --no-r, --no-p, --no-owner, ...; of these the last one counts"
+    options: list[click.Parameter] = [_flag(FILES, "-a", "--archive", text=text)]
+    for name in ARCHIVE:
+        if name == "devices-specials":
+            options += [_flag(FILES, "-D", "devices_specials", hidden=True), _flag(FILES, "--no-D", "no_devices_specials", hidden=True)]
+            continue
+        short = letters.get(name)
+        options.append(_flag(FILES, *([f"-{short}"] if short else []), f"--{name}", hidden=True))
+        options.append(_flag(FILES, f"--no-{name}", *([f"--no-{short}"] if short else []), f"no_{name}", hidden=True))
+    return options
+
+
+def _selection() -> list[click.Parameter]:
+    return [
+        _value(SELECTION, "--exclude", metavar="PATTERN", multiple=True, text="leave out what matches; the first rule that matches counts"),
+        _value(SELECTION, "--include", metavar="PATTERN", multiple=True, text="keep what matches"),
+        _value(SELECTION, "--exclude-from", metavar="FILE", multiple=True, text="patterns from a file, one a line"),
+        _value(SELECTION, "--include-from", metavar="FILE", multiple=True, text="the same, to keep"),
+        _flag(SELECTION, "--existing", text="only what is at the destination already"),
+        _flag(SELECTION, "--ignore-existing", text="only what is not there yet"),
+        _flag(SELECTION, "-u", "--update", text="not what is newer at the destination"),
+        _flag(COMPARISON, "-c", "--checksum", text="compare content, not size and mtime"),
+        _flag(COMPARISON, "-I", "--ignore-times", text="send even if size and mtime are equal"),
+        _flag(COMPARISON, "--size-only", text="compare the size alone"),
+        _flag(COMPARISON, "-n", "--dry-run", text="write nothing; with -i, say what would be done"),
+    ]
+
+
+def _writing() -> list[click.Parameter]:
+    return [
+        *_archive(),
+        _flag(FILES, "-H", "--hard-links", text="keep hard links"),
+        _flag(FILES, "-S", "--sparse", text="make holes of zeros"),
+        _flag(FILES, "--numeric-ids", text="owner and group by number, not by name"),
+        _flag(FILES, "--mkpath", text="make missing parents of DEST"),
+        _flag(FILES, "--partial", text="always on: what is left of a file above 1 MiB is kept for the next run"),
+        _flag(DELETION, "--delete", text="delete what the source does not have"),
+        _value(
+            DELETION,
+            "--max-delete",
+            metavar="N",
+            kind=click.IntRange(0, (1 << 63) - 1),
+            text="delete N entries at most (exit 25 if there are more)",
+        ),
+        _flag(DELETION, "--force-empty", text="let an empty source delete everything"),
+    ]
+
+
+def _connection() -> list[click.Parameter]:
+    count, engines = click.IntRange(1, 1024), click.Choice(["auto", "native", "numpy", "python", "pyrsync2"])
+    ssh, port, seconds = click.Choice(["auto", "openssh", "paramiko"]), click.IntRange(1, 65535), click.FloatRange(min=0)
+    return [
+        _value(CONNECTION, "-e", "--rsh", metavar="CMD", text="the remote shell instead of ssh"),
+        _value(CONNECTION, "--port", metavar="N", kind=port, text="the SSH port"),
+        _value(CONNECTION, "--ssh", metavar="WHICH", kind=ssh, text="auto, openssh or paramiko"),
+        _value(CONNECTION, "--ssh-config", metavar="FILE", text="instead of ~/.ssh/config"),
+        _value(CONNECTION, "--identity", metavar="FILE", text="the private key"),
+        _value(CONNECTION, "--remote-path", metavar="CMD", text="deltasync at the far end"),
+        _flag(CONNECTION, "-z", "--compress", text="always compress; by default where it pays"),
+        _flag(CONNECTION, "--no-compress", "--no-z", "no_compress", text="never compress"),
+        _value(CONNECTION, "--bwlimit", metavar="RATE", text="KiB/s at most; suffixes K, M, G, KB, ..."),
+        _value(CONNECTION, "--timeout", metavar="S", kind=seconds, text="longest silence in seconds; 0 for any"),
+        _value(CONNECTION, "--retries", metavar="N", kind=click.IntRange(min=0), text="how often a lost connection is made again (5)"),
+        _value(CONNECTION, "--threads", metavar="N", kind=count, text="threads to work with; by default one a core"),
+        _value(CONNECTION, "--engine", metavar="WHICH", kind=engines, text="auto or python"),
+    ]
+
+
+def _output() -> list[click.Parameter]:
+    return [
+        _flag(OUTPUT, "-i", "--itemize-changes", text="one line for each change, in rsync's letters"),
+        _flag(OUTPUT, "-v", "--verbose", text="name what is sent, and sum up"),
+        _flag(OUTPUT, "-q", "--quiet", text="nothing but errors"),
+        _flag(OUTPUT, "--progress", text="show progress; the default on a terminal"),
+        _flag(OUTPUT, "--no-progress", text="show none"),
+        _flag(OUTPUT, "-P", "progress_partial", text="--partial --progress"),
+        _flag(OUTPUT, "--stats", text="figures at the end"),
+        _flag(OUTPUT, "--json", text="JSON objects on stdout, one a line"),
+        _value(OUTPUT, "--log-file", metavar="FILE", text="append what is done to a file"),
+        _help(),
+    ]
+
+
+def _command(name: str) -> click.Command:
+    text = {
+        "push": "Send local files to DEST: PATH, [USER@]HOST:PATH or ssh://[USER@]HOST[:PORT]/PATH.",
+        "pull": "Fetch files of a host to a local DEST; SRC is [USER@]HOST:PATH or ssh://[USER@]HOST[:PORT]/PATH.",
+    }[name]
+    places = click.Argument(["places"], nargs=-1, metavar="SRC... DEST")
+    return _Command(
+        name,
+        params=[places, *_selection(), *_writing(), *_connection(), *_output()],
+        help=f"{text} A trailing slash on SRC means its contents.",
+        context_settings={"max_content_width": 110},
+        add_help_option=False,
+    )
+
+
+def parse(name: str, words: list[str]) -> Given | None:
+    """Take the command line of `push` or `pull` apart; None if it asked for help, which was given.
+
+    Raises:
+        UsageError: An option is unknown, lacks its value, or has a wrong one.
+    """
+    try:
+        with _command(name).make_context(f"deltasync {name}", list(words)) as context:
+            values = dict(context.params)
+            places = tuple(values.pop("places"))
+            return Given(values, tuple(context.meta["deltasync.ordered"]), places)
+    except click.exceptions.Exit:
+        return None
+    except click.ClickException as error:
+        raise UsageError(f"{' '.join(shown(error.format_message()).split())} (see deltasync {name} --help)") from error

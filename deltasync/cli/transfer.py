@@ -1,0 +1,65 @@
+"""`deltasync push` and `deltasync pull`: from the command line to the exit code."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+
+from deltasync.cli.job import make_job, output_options, route_of, settings_of
+from deltasync.cli.options import parse
+from deltasync.cli.report import Display, OutputOptions, Report
+from deltasync.cli.signals import StopEvent, caught
+from deltasync.cli.streams import STDERR, LineWriter
+from deltasync.engine.job import Direction
+from deltasync.errors import UsageError
+
+__all__ = ["transfer"]
+
+
+def transfer(direction: Direction, words: Sequence[str]) -> int:
+    """Run a command; return the exit code.
+
+    Raises:
+        UsageError: The command line is wrong; nothing was done.
+    """
+    given = parse(direction, list(words))
+    if given is None:
+        return 0
+    output = output_options(given)
+    way = route_of(direction, given)
+    settings = settings_of(given, output)
+    stop = StopEvent()
+    channel = "local" if way.host is None else "ssh"
+    with Report(output, channel, _display_maker(output)) as report, caught(stop, report.abandon):
+        try:
+            job = make_job(given, way, settings)
+            report.open_log()
+            from deltasync.engine.run import run
+
+            return report.finish(run(job, report, stop))
+        except UsageError:
+            raise
+        except Exception as error:  # noqa: BLE001 - a defect too ends in one line and a summary.
+            return report.fail(error)
+
+
+def _display_maker(output: OutputOptions) -> Callable[[], Display] | None:
+    """Return what makes a display of the progress, if there is to be one."""
+    if output.quiet or output.progress is False:
+        return None
+    if sys.stderr is not None and os.isatty(STDERR) and os.environ.get("TERM") not in (None, "", "dumb"):
+        return _on_terminal
+    return _plain if output.progress else None
+
+
+def _on_terminal() -> Display:
+    from deltasync.cli.progress import TerminalProgress
+
+    return TerminalProgress(sys.stderr)
+
+
+def _plain() -> Display:
+    from deltasync.cli.plain_progress import PlainProgress
+
+    return PlainProgress(LineWriter(STDERR).line)
