@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import sys
+from deltasync.cli.main import entry
 
-from deltasync.cli.main import main
-
-__all__: list[str] = []
+__all__ = ["entry"]
 
 if __name__ == "__main__":
-    sys.exit(main())
+    entry()

@@ -15,6 +15,8 @@ import pytest
 from tests.skips import objection
 from tests.sources import PROJECT
 
+pytest_plugins = ["tests.sshd"]
+
 SEED: Final = os.environ.get("DELTASYNC_TEST_SEED") or secrets.token_hex(4)
 README: Final = (PROJECT / "README.md").read_text(encoding="utf-8")
 SYSTEM_PATH: Final = os.pathsep.join([os.environ.get("PATH", ""), "/usr/local/sbin", "/usr/sbin", "/sbin"])

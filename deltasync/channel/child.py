@@ -1,4 +1,4 @@
-"""A child process that carries a stream (ssh, or a ProxyCommand), and what it says on standard error."""
+"""A child process that carries a stream: ssh, or a ProxyCommand."""
 
 from __future__ import annotations
 
@@ -6,85 +6,17 @@ import os
 import shutil
 import socket
 import subprocess
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
-from threading import Lock
 
-from deltasync.errors import TransportError
+from deltasync.channel.said import PipedSaid
+from deltasync.channel.ssh_errors import unreachable
 from deltasync.tree.names import shown
 
-__all__ = ["GRACE_S", "KEPT_BYTES", "Child", "Said"]
+__all__ = ["GRACE_S", "Child"]
 
 GRACE_S = 1.0
 """How long a child may take to end by itself, and then to end when told to."""
-
-KEPT_BYTES = 32 << 10
-"""How much of what a child says is kept: the end of it."""
-
-_MAX_LINE_BYTES = 4096
-
-
-class Said:
-    """The standard error of a child: drained by whoever waits for its stream; the end of it is kept.
-
-    Args:
-        fd: The reading end of a pipe, owned from now on.
-
-    Attributes:
-        heard: Called with each whole line from then on, as it was said, without its end; by the thread that drains. None keeps silent.
-    """
-
-    heard: Callable[[bytes], None] | None
-
-    def __init__(self, fd: int) -> None:
-        self.heard = None
-        self._fd = fd
-        self._lock = Lock()
-        self._open = True
-        self._kept = bytearray()
-        self._line = bytearray()
-        os.set_blocking(fd, False)
-
-    def fileno(self) -> int:
-        """See `Beside.fileno`."""
-        return self._fd
-
-    def drain(self) -> bool:
-        """See `Beside.drain`."""
-        with self._lock:
-            while self._open:
-                try:
-                    data = os.read(self._fd, KEPT_BYTES)
-                except BlockingIOError:
-                    return True
-                if not data:
-                    return False
-                self._take(data)
-            return False
-
-    def kept(self) -> bytes:
-        """Take what there is, and return the last `KEPT_BYTES` of everything."""
-        self.drain()
-        with self._lock:
-            return bytes(self._kept)
-
-    def close(self) -> None:
-        """Take what there is, and close the descriptor; what was kept stays."""
-        self.drain()
-        with self._lock:
-            if self._open:
-                self._open = False
-                os.close(self._fd)
-
-    def _take(self, data: bytes) -> None:
-        self._kept += data
-        del self._kept[:-KEPT_BYTES]
-        if self.heard is None:
-            return
-        *lines, rest = (self._line + data).split(b"\n")
-        for line in lines:
-            self.heard(bytes(line.rstrip(b"\r")))
-        self._line = bytearray(rest[-_MAX_LINE_BYTES:])
 
 
 class Child:
@@ -100,26 +32,26 @@ class Child:
 
     Attributes:
         socket: This side's end; whoever takes it over closes it.
-        said: What the child says.
+        said: What the child says on standard error.
 
     Raises:
-        TransportError: There is no such command.
+        TransportError: There is no such command, or it can't be started.
     """
 
     def __init__(self, argv: Sequence[str], peer: str) -> None:
         if shutil.which(argv[0]) is None:
-            raise TransportError(f"can't connect to {peer}: there is no command `{shown(argv[0])}` here")
+            raise unreachable(peer, f"there is no command `{shown(argv[0])}` here")
         self.socket, theirs = socket.socketpair()
         said, saying = os.pipe2(os.O_CLOEXEC)
-        self.said = Said(said)
+        self.said = PipedSaid(said)
         try:
             self._process = subprocess.Popen(
-                ["/bin/sh", "-c", 'trap "" INT; exec "$@"', "sh", *argv], stdin=theirs, stdout=theirs, stderr=saying
+                ["/bin/sh", "-c", 'trap "" INT; exec "$@"', "sh", *argv], stdin=theirs.fileno(), stdout=theirs.fileno(), stderr=saying
             )
         except OSError as error:
             self.socket.close()
             self.said.close()
-            raise TransportError(f"can't connect to {peer}: {error.strerror}") from error
+            raise unreachable(peer, error.strerror or str(error)) from error
         finally:
             theirs.close()
             os.close(saying)
@@ -127,14 +59,14 @@ class Child:
     def wait(self, timeout_s: float) -> int | None:
         """Wait for the child's end; returns its exit code (negative: the signal that ended it), or None if it still runs."""
         with suppress(subprocess.TimeoutExpired):
-            return self._process.wait(timeout_s)
-        return None
+            self._process.wait(timeout_s)
+        return self._process.returncode
 
     def end(self) -> None:
         """Wait for the child's end, and bring it about if it takes too long; then the child is reaped. `socket` must be closed before."""
-        for told in (self._process.terminate, self._process.kill):
+        for tell in (self._process.terminate, self._process.kill):
             if self.wait(GRACE_S) is not None:
                 break
-            told()
+            tell()
         self._process.wait()
         self.said.close()

@@ -96,6 +96,7 @@ class OpenSshStream:
     def __init__(self, remote: Remote) -> None:
         self._peer = str(remote)
         self._remote_path = remote.remote_path
+        self._answered = False
         self._child = Child(command_line(remote), self._peer)
         fd = self._child.socket.detach()
         self._pipes = PipeStream(fd, fd, self._child.said)
@@ -124,7 +125,9 @@ class OpenSshStream:
 
     def recv_into(self, buffer: memoryview) -> int:
         """See `ByteStream.recv_into`."""
-        return self._pipes.recv_into(buffer)
+        count = self._pipes.recv_into(buffer)
+        self._answered = self._answered or count > 0
+        return count
 
     def close_send(self) -> None:
         """See `ByteStream.close_send`."""
@@ -141,12 +144,12 @@ class OpenSshStream:
             return error
         exit_code = self._child.wait(GRACE_S)
         said = self._child.said.kept()
-        if exit_code == _OWN_FAILURE:
-            return _own_failure(error, self._peer, said)
-        return ended(error, self._peer, self._remote_path, exit_code, said)
+        if exit_code == _OWN_FAILURE and not self._answered:
+            return _own_failure(self._peer, said)
+        return ended(error, self._peer, self._remote_path, answered=self._answered, exit_code=exit_code, said=said)
 
 
-def _own_failure(error: DeltasyncError, peer: str, said: bytes) -> DeltasyncError:
+def _own_failure(peer: str, said: bytes) -> DeltasyncError:
     """Tell by what ssh said why it gave up."""
     if _REVOKED.search(said):
         return revoked_host_key(peer)

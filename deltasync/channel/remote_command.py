@@ -1,8 +1,8 @@
-"""The command line that starts deltasync at the far end.
+r"""The command line that starts deltasync at the far end.
 
 It is constant: no path of the sync and nothing else of the user's ever stands in it, so no shell can misread it. The login shell, be it
 bash, dash, zsh, fish or tcsh, sees only an `exec` of `sh` with one word in single quotes, which holds none of the characters that one of
-them reads specially there (`'`, `\\`, `!`, a line break); everything else is done by that `sh`.
+them reads specially there (`'`, `\`, `!`, a line break); everything else is done by that `sh`.
 """
 
 from __future__ import annotations

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from deltasync.channel.greeting import NoAnswer
 from deltasync.channel.remote_command import NOT_FOUND_CODE, NOT_FOUND_LINE
 from deltasync.errors import AuthenticationError, ConnectionLost, DeltasyncError, RemoteProtocolError, TransportError
 from deltasync.tree.names import shown
@@ -51,26 +50,24 @@ def not_found(peer: str, command: str | None) -> RemoteProtocolError:
     )
 
 
-def ended(error: DeltasyncError, peer: str, command: str | None, exit_code: int | None, said: bytes) -> DeltasyncError:
-    """Explain a session whose far end is gone; errors of another kind are returned as they are.
+def ended(error: ConnectionLost, peer: str, command: str | None, *, answered: bool, exit_code: int | None, said: bytes) -> DeltasyncError:
+    """Explain a session whose far end is gone.
 
     Args:
         error: What the session met.
         peer: The host, for the text.
         command: As of `not_found`.
+        answered: Whether anything had come from it.
         exit_code: What the remote command exited with; None when that is not known.
         said: What it wrote to standard error.
     """
-    if not isinstance(error, ConnectionLost):
-        return error
-    silent = isinstance(error, NoAnswer)
-    if silent and (exit_code == NOT_FOUND_CODE or NOT_FOUND_LINE.encode() in said):
-        return not_found(peer, command)
     why = last_line(said)
-    if silent:
-        why = why or ("no answer came" if exit_code is None else f"the command there ended with exit code {exit_code}")
-        return TransportError(f"{peer} closed the connection without an answer: {why}")
-    return ConnectionLost(f"{error}: {why}") if why else error
+    if answered:
+        return ConnectionLost(f"{error}: {why}") if why else error
+    if exit_code == NOT_FOUND_CODE or NOT_FOUND_LINE.encode() in said:
+        return not_found(peer, command)
+    why = why or ("nothing is known of the cause" if exit_code is None else f"the command there ended with exit code {exit_code}")
+    return TransportError(f"{peer} closed the connection without an answer: {why}")
 
 
 def last_line(said: bytes) -> str:

@@ -14,6 +14,8 @@ WINDOW_S = 15.0
 """Only what happened within these last seconds counts."""
 MIN_SPAN_S = 2.0
 """Nothing is foretold from less than this."""
+MIN_FILES = 50
+"""Fewer files than this, done within the window, say nothing about those to come."""
 
 
 class Estimate(NamedTuple):
@@ -47,23 +49,23 @@ class Estimator:
             samples.popleft()
         first_s, first = samples[0]
         span_s = now_s - first_s
-        if span_s <= 0.0:
-            return Estimate(0.0, None)
-        sent_bytes_s = (progress.bytes_sent - first.bytes_sent) / span_s
-        if not progress.total_known or span_s < MIN_SPAN_S:
-            return Estimate(sent_bytes_s, None)
-        by_bytes = _left(progress.bytes_total - progress.bytes_done, progress.bytes_done - first.bytes_done, span_s)
-        by_files = _left(progress.files_total - progress.files_done, progress.files_done - first.files_done, span_s)
-        if by_bytes is None:
-            return Estimate(sent_bytes_s, None)
-        # Many small files are slow by their number, large ones by their bytes; within one large file no file gets done at all.
-        return Estimate(sent_bytes_s, max(by_bytes, by_files or 0.0))
+        sent_bytes_s = (progress.bytes_sent - first.bytes_sent) / span_s if span_s > 0.0 else 0.0
+        return Estimate(sent_bytes_s, _left_s(first, progress, span_s))
 
 
-def _left(remaining: int, done: int, span_s: float) -> float | None:
-    if remaining <= 0:
+def _left_s(first: Progress, last: Progress, span_s: float) -> float | None:
+    if not last.total_known:
+        return None
+    files_left, bytes_left = last.files_total - last.files_done, last.bytes_total - last.bytes_done
+    if files_left <= 0 and bytes_left <= 0:
         return 0.0
-    return remaining * span_s / done if done > 0 else None
+    files, content_bytes = last.files_done - first.files_done, last.bytes_done - first.bytes_done
+    if span_s < MIN_SPAN_S or (bytes_left > 0 and content_bytes <= 0) or (bytes_left <= 0 and files < MIN_FILES):
+        return None
+    # Many small files are slow by their number, large ones by their bytes.
+    by_files = files_left * span_s / files if files >= MIN_FILES else 0.0
+    by_bytes = bytes_left * span_s / content_bytes if bytes_left > 0 else 0.0
+    return max(by_files, by_bytes)
 
 
 def progress_text(progress: Progress, estimate: Estimate) -> str:

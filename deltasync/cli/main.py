@@ -8,24 +8,40 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
+from typing import NoReturn
 
-__all__ = ["main"]
+__all__ = ["entry", "main"]
 
 HELP = """\
 Usage: deltasync COMMAND ...
 
-Mirror files and trees, locally or over SSH; names and meanings of options are rsync's.
+Mirror files and trees, locally or over SSH; the options are those of rsync.
 
   deltasync push  [OPTIONS] SRC... DEST    send to DEST, here or at another host
-  deltasync pull  [OPTIONS] SRC... DEST    fetch; the same options, the roles exchanged
+  deltasync pull  [OPTIONS] SRC... DEST    fetch: the same, the roles exchanged
   deltasync serve --stdio [--root DIR] [--read-only]
-                                           the far end: started by push and pull over SSH
+                                           the far end of both over SSH
 
-A place is PATH, [USER@]HOST:PATH or ssh://[USER@]HOST[:PORT]/PATH. A trailing slash on SRC means its contents.
+A place is PATH, [USER@]HOST:PATH or ssh://[USER@]HOST[:PORT]/PATH.
+A trailing slash on SRC means its contents.
 
   deltasync COMMAND --help                 the options of a command
   deltasync --version                      version, engine, protocol and Python
 """
+
+
+def entry() -> NoReturn:
+    """Run the command and end the process with its exit code.
+
+    It ends without taking the interpreter apart: nothing is left to be done, and whoever waits for the end waits 20 ms less.
+    """
+    code = main()
+    for stream in (sys.stdout, sys.stderr):
+        # Nobody reads any more, or the stream is closed: that was dealt with where something was written.
+        with suppress(OSError, ValueError, AttributeError):
+            stream.flush()
+    os._exit(code)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import stat
 from typing import NamedTuple
 
 from deltasync.delta.digest import DIGEST_BYTES, FileDigest
@@ -64,6 +66,7 @@ class Arrivals:
         self._expected: dict[int, Expected] = {}
         self._streams: dict[int, _Stream] = {}
         self._lease: Dir | None = None
+        self._gives_group = True
 
     def __len__(self) -> int:
         return len(self._expected)
@@ -91,6 +94,7 @@ class Arrivals:
             self._release()
             assert self._ground.root is not None
             self._lease = self._ground.root.dir(path)
+            self._gives_group = bool(os.fstat(self._lease.fd).st_mode & stat.S_ISGID)
         return self._lease.fd
 
     def _take(self, file_id: int) -> Expected:
@@ -107,9 +111,11 @@ class Arrivals:
                 raise RemoteProtocolError(f"the peer sent file {file_id} twice")
             expected = self._take(file_id)
             directory, entry, current = expected
-            attributes = self._ground.fresh(self._as_sent(expected, mtime_ns, mode), current)
+            sent = self._as_sent(expected, mtime_ns, mode)
             try:
-                lost = put_small(self._directory(directory), entry.name, content, attributes)
+                dir_fd = self._directory(directory)
+                attributes = self._ground.fresh(sent, current, gives_group=self._gives_group)
+                lost = put_small(dir_fd, entry.name, content, attributes)
             except (OSError, OverflowError) as error:
                 self._ground.failed(directory, entry.name, error, "it can't be written")
             else:

@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
+from deltasync.channel.address import Remote
 from deltasync.channel.stream import Link
-from deltasync.engine.job import Job
-from deltasync.engine.serve import Limits, serve_link
 from deltasync.errors import DeltasyncError
 
 __all__ = ["Connection", "Connector"]
@@ -33,13 +32,13 @@ class Connector:
     """Connects in a thread of its own; a context manager that ends whatever it started.
 
     Args:
-        job: Says where to.
-        stop: Ends the attempt from outside.
+        remote: Where to; None for this process.
+        timeout_s: Longest silence of the peer; None for any.
     """
 
-    def __init__(self, job: Job, stop: threading.Event) -> None:
-        self._job = job
-        self._stop = stop
+    def __init__(self, remote: Remote | None, *, timeout_s: float | None) -> None:
+        self._remote = remote
+        self._timeout_s = timeout_s
         self._done = threading.Event()
         self._connection: Connection | None = None
         self._error: BaseException | None = None
@@ -74,7 +73,7 @@ class Connector:
 
     def _work(self) -> None:
         try:
-            self._connection = self._local() if self._job.remote is None else self._ssh()
+            self._connection = self._local() if self._remote is None else self._ssh(self._remote)
         except BaseException as error:  # noqa: BLE001 - the control thread raises it again.
             self._error = error
         finally:
@@ -83,6 +82,7 @@ class Connector:
     def _local(self) -> Connection:
         """Start the other end in this process."""
         from deltasync.channel.loopback import plain_links
+        from deltasync.engine.serve import Limits, serve_link
 
         near, far = plain_links()
         server = threading.Thread(
@@ -93,15 +93,15 @@ class Connector:
         self._cleanups.append(server.join)
         return Connection(near, lambda error: error)
 
-    def _ssh(self) -> Connection:
-        from deltasync.channel.secure import open_initiator
+    def _ssh(self, remote: Remote) -> Connection:
         from deltasync.channel.ssh import connect
 
-        assert self._job.remote is not None
-        stream = connect(self._job.remote)
+        stream = connect(remote)
         self._cleanups.append(stream.close)
-        timeout_s = self._job.settings.timeout_s
-        stream.timeout_s = timeout_s or None
+        stream.timeout_s = self._timeout_s
+        # Loaded only now: ssh has begun to connect meanwhile.
+        from deltasync.channel.secure import open_initiator
+
         try:
             link = open_initiator(stream)
         except DeltasyncError as error:

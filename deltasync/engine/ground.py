@@ -77,6 +77,7 @@ class Ground:
         users, groups: The sender's numbers to ours.
         granularity: How finely mtimes are kept.
         counts: What has been done.
+        keeps_owner: Whether owners are set.
     """
 
     root: Root | None
@@ -89,11 +90,11 @@ class Ground:
     groups: OwnerNumbers = field(default_factory=OwnerNumbers.of_groups)
     granularity: TimeGranularity = field(default_factory=lambda: TimeGranularity(may_write=True))
     counts: ReceiverCounts = field(default_factory=ReceiverCounts)
+    keeps_owner: bool = field(init=False)
 
-    @property
-    def keeps_owner(self) -> bool:
-        """Whether owners are set."""
-        return self.settings.owner and self.abilities.is_root
+    def __post_init__(self) -> None:
+        """Fold what this process can do into what is asked for."""
+        self.keeps_owner = self.settings.owner and self.abilities.is_root
 
     def keeps_group(self, gid: int) -> bool:
         """Tell whether an entry of this group (by our numbers) gets it."""
@@ -138,18 +139,20 @@ class Ground:
                 mode &= ~stat.S_ISGID
         return entry if mode == entry.mode else entry._replace(mode=mode)
 
-    def fresh(self, entry: Entry, current: Entry | None) -> Attributes:
+    def fresh(self, entry: Entry, current: Entry | None, *, gives_group: bool = True) -> Attributes:
         """Return the attributes of an entry that is made anew; what the system gives it by itself is left out.
 
         Args:
             entry: The sender's entry, localised.
             current: What it replaces, if that is of the same type.
+            gives_group: Whether its directory may give it another group than this process's (the set-group bit of a directory).
         """
+        settings, abilities = self.settings, self.abilities
         return Attributes(
-            kept_permissions(entry, current, self.policy(-1), self.abilities.umask),
-            entry.mtime_ns if self.settings.times else None,
-            entry.uid if self.keeps_owner else None,
-            entry.gid if self.keeps_group(entry.gid) else None,
+            kept_permissions(entry, current, abilities.umask, perms=settings.perms),
+            entry.mtime_ns if settings.times else None,
+            entry.uid if self.keeps_owner and entry.uid != abilities.uid else None,
+            entry.gid if (gives_group or entry.gid != abilities.gid) and self.keeps_group(entry.gid) else None,
         )
 
     def changed(self, entry: Entry, change: Change) -> Attributes:

@@ -1,26 +1,17 @@
-"""A run as the command line asks for it: connect, push or pull, and sum up; a lost connection is made again."""
+"""A run as the command line asks for it; a lost connection is made again.
+
+This module imports little: the connection is begun first, and the rest of the engine is loaded while it is being made.
+"""
 
 from __future__ import annotations
 
+import os
 import threading
 import time
-from collections.abc import Callable
 
-from deltasync._native import engine_name
-from deltasync.channel.stream import Link
-from deltasync.detect.sources import Sources
-from deltasync.engine.connecting import Connection, Connector
-from deltasync.engine.destination import open_destination
-from deltasync.engine.handshake import ask
+from deltasync.engine.connecting import Connector
 from deltasync.engine.job import Job, Observer, Summary
-from deltasync.engine.peer import Peer
-from deltasync.engine.receiver import Receiver
-from deltasync.engine.reporter import LocalReporter, reason
-from deltasync.engine.sender import Sender
-from deltasync.engine.serve import make_ground
-from deltasync.errors import ConnectionLost, DeltasyncError, ExitCode, Interrupted, RemoteProtocolError, worst
-from deltasync.tree.sources import CONTENTS, top_names
-from deltasync.wire.messages import Setup, Tree
+from deltasync.errors import ConnectionLost, ExitCode, Interrupted, Problem
 
 __all__ = ["run"]
 
@@ -39,160 +30,29 @@ def run(job: Job, observer: Observer, stop: threading.Event) -> Summary:
     Raises:
         DeltasyncError: The run as a whole failed; what had been done stays.
     """
-    return _Run(job, observer, stop).run()
-
-
-class _Run:
-    def __init__(self, job: Job, observer: Observer, stop: threading.Event) -> None:
-        self._job = job
-        self._observer = observer
-        self._stop = stop
-        self._reporter = LocalReporter(observer)
-        self._began_at = time.monotonic()
-        self._sent = self._received = 0
-        self._channel = "local" if job.remote is None else "ssh"
-        self._cipher = "none"
-
-    def run(self) -> Summary:
-        for attempt in range(self._job.retries + 1):
-            self._reporter = LocalReporter(self._observer)
-            try:
-                return self._push() if self._job.direction == "push" else self._pull()
-            except ConnectionLost as error:
-                if attempt == self._job.retries:
-                    raise
-                wait_s = BACKOFF_S[min(attempt, len(BACKOFF_S) - 1)]
-                self._observer.note(f"{error}; trying again in {wait_s:g} s")
-                if self._stop.wait(wait_s):
-                    raise Interrupted("interrupted") from error
-        raise AssertionError("the last attempt either returns or raises")
-
-    def _push(self) -> Summary:
-        job = self._job
-        sources = Sources(job.sources)
+    began_at = time.monotonic()
+    if job.direction == "push" and not any(os.path.lexists(os.path.expanduser(source)) for source in job.sources):
+        return _nothing_to_send(job, observer, began_at)
+    attempt = 0
+    while True:
         try:
-            if not sources.roots:
-                for path, error in sources.missing:
-                    self._reporter.problem(path, reason(error, "this source can't be sent"))
-                return self._summary(Summary())
-            sender = Sender(sources, job.settings, self._observer.progress)
-            with Connector(job, self._stop) as connector:
-                connection = self._connect(connector, sender.scan_ahead)
-                peer = self._ask(connection, Setup(True, (job.dest,), job.settings), sender.scan_ahead)
-                with _Session(self, peer, connection):
-                    done = sender.run(peer, self._reporter)
-        finally:
-            sources.close()
-        return self._summary(
-            Summary(
-                files_total=sender.entries,
-                files_sent=done.files_written,
-                entries_changed=done.entries_changed,
-                files_deleted=done.files_deleted,
-                bytes_total=sender.file_bytes,
-                literal_bytes=sender.literal_bytes,
-                matched_bytes=done.matched_bytes,
-                resent_whole=done.resent_whole,
-                update_modes={"clone": done.cloned, "stage": done.staged, "inplace": done.in_place},
-            )
-        )
+            with Connector(job.remote, timeout_s=job.settings.timeout_s or None) as connector:
+                from deltasync.engine.transfer import Transfer
 
-    def _pull(self) -> Summary:
-        job = self._job
-        with Connector(job, self._stop) as connector:
-            connection = self._connect(connector, lambda: False)
-            peer = self._ask(connection, Setup(False, job.sources, job.settings), lambda: False)
-            with _Session(self, peer, connection):
-                tree = self._tree(peer)
-                destination = open_destination(job.dest, tree, job.settings)
-                ground = make_ground(destination.root, job.settings, self._reporter, to_remote=False)
-                try:
-                    receiver = Receiver(peer, ground, destination, tree, self._observer.progress)
-                    done = receiver.run()
-                finally:
-                    if destination.root is not None:
-                        destination.root.close()
-        counts = ground.counts
-        return self._summary(
-            Summary(
-                files_total=receiver.entries,
-                files_sent=counts.files_written,
-                entries_changed=counts.entries_changed,
-                files_deleted=counts.files_deleted,
-                bytes_total=done.bytes_total,
-                literal_bytes=done.literal_bytes,
-                update_modes={"clone": 0, "stage": 0 if job.settings.dry_run else counts.files_written, "inplace": 0},
-            )
-        )
-
-    def _tree(self, peer: Peer) -> Tree:
-        """Take the sender's first message, and refuse a tree that is not what was asked for."""
-        tree = peer.receive()
-        while self._reporter.take(tree) if tree is not None else False:
-            tree = peer.receive()
-        if not isinstance(tree, Tree):
-            raise RemoteProtocolError(f"the peer sent {type(tree).__name__} where Tree was due")
-        if not set(tree.tops) <= set(top_names(self._job.sources)) or tree.whole is not (CONTENTS in tree.tops):
-            raise RemoteProtocolError("the peer sends another tree than was asked for")
-        return tree
-
-    def _connect(self, connector: Connector, meanwhile: Callable[[], bool]) -> Connection:
-        """Wait for the connection, doing something useful as long as there is anything."""
-        while not connector.settled(0.0) and meanwhile():
-            pass
-        while not connector.settled(0.1):
-            if self._stop.is_set():
-                raise Interrupted("interrupted")
-        return connector.result()
-
-    def _ask(self, connection: Connection, setup: Setup, meanwhile: Callable[[], bool]) -> Peer:
-        self._cipher = connection.link.cipher
-        try:
-            return ask(connection.link, setup, self._stop, meanwhile)
-        except DeltasyncError as error:
-            self.count(connection.link)
-            raise connection.explain(error) from error
-
-    def count(self, link: Link) -> None:
-        """Add a link's bytes to those of the run."""
-        self._sent += link.bytes_sent
-        self._received += link.bytes_received
-
-    def _summary(self, counted: Summary) -> Summary:
-        from dataclasses import replace
-
-        return replace(
-            counted,
-            bytes_sent=self._sent,
-            bytes_received=self._received,
-            problems=tuple(self._reporter.problems),
-            elapsed_s=time.monotonic() - self._began_at,
-            channel=self._channel,
-            cipher=self._cipher,
-            engine=engine_name(),
-            exit_code=worst(*self._reporter.codes, ExitCode.OK),
-        )
+                return Transfer(job, observer, stop, connector, began_at).run()
+        except ConnectionLost as error:
+            if attempt == job.retries:
+                raise
+            wait_s = BACKOFF_S[min(attempt, len(BACKOFF_S) - 1)]
+            attempt += 1
+            observer.note(f"{error}; trying again in {wait_s:g} s")
+            if stop.wait(wait_s):
+                raise Interrupted("interrupted") from error
 
 
-class _Session:
-    """One session from its first message to its end: finished when all went well, broken off with a word to the peer otherwise."""
-
-    def __init__(self, owner: _Run, peer: Peer, connection: Connection) -> None:
-        self._owner = owner
-        self._peer = peer
-        self._connection = connection
-
-    def __enter__(self) -> None:
-        """Nothing is to be done."""
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        """Finish, or break off."""
-        peer = self._peer
-        try:
-            if error is None:
-                peer.finish()
-            elif isinstance(error, DeltasyncError) and not isinstance(error, ConnectionLost):
-                peer.say_why(error.exit_code, str(error))
-        finally:
-            self._owner.count(peer.link)
-            peer.close()
+def _nothing_to_send(job: Job, observer: Observer, began_at: float) -> Summary:
+    problems = tuple(Problem(source, "this source is not there") for source in job.sources)
+    for problem in problems:
+        observer.problem(problem)
+    channel = "local" if job.remote is None else "ssh"
+    return Summary(problems=problems, elapsed_s=time.monotonic() - began_at, channel=channel, exit_code=ExitCode.PARTIAL)

@@ -7,11 +7,11 @@ locked; `p` a large file, named after its target so that a later run finds it; `
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 import os
-import secrets
 import stat
+
+from blake3 import blake3
 
 from deltasync.fs.locks import lock
 from deltasync.tree.names import RESERVED_PREFIX
@@ -32,7 +32,7 @@ class _Session:
         os.register_at_fork(after_in_child=self.renew)
 
     def renew(self) -> None:
-        self.part = b"%x-%s-" % (os.getpid(), secrets.token_hex(6).encode())
+        self.part = b"%x-%s-" % (os.getpid(), os.urandom(6).hex().encode())
         self.small = _SMALL + self.part
         self.numbers = itertools.count()
 
@@ -47,7 +47,7 @@ def unique_name() -> bytes:
 
 def partial_name(name: bytes) -> bytes:
     """Return the staged name of a large file, always the same for the same `name`."""
-    return _PARTIAL + hashlib.blake2b(name, digest_size=16).hexdigest().encode()
+    return _PARTIAL + blake3(name).hexdigest(length=16).encode()
 
 
 def spare_partial_name() -> bytes:

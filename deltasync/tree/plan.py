@@ -90,14 +90,14 @@ class Policy(NamedTuple):
     same_time: Callable[[int, int], bool]
 
 
-def kept_permissions(entry: Entry, current: Entry | None, policy: Policy, umask: int) -> int:
+def kept_permissions(entry: Entry, current: Entry | None, umask: int, *, perms: bool) -> int:
     """Return the permission bits that the destination shall have.
 
     With `perms` these are the sender's. Without, what exists keeps its own, and what is new gets the sender's less the umask and
     the set-id bits, as rsync does.
     """
-    if policy.perms:
-        return entry.permissions
+    if perms:
+        return entry.mode & 0o7777
     if current is not None and current.kind == entry.kind:
         return current.permissions
     return entry.mode & 0o777 & ~umask

@@ -98,7 +98,6 @@ def test_letters(kind: int, step: Step, options: dict[str, bool], code: str) -> 
 
 def test_permissions_without_perms() -> None:
     """What exists keeps its mode; what is new gets the sender's less the umask, never set-id bits."""
-    loose = policy(perms=False)
-    assert kept_permissions(entry(mode=0o4777), None, loose, 0o022) == 0o755
-    assert kept_permissions(entry(mode=0o777), entry(mode=0o604), loose, 0o022) == 0o604
-    assert kept_permissions(entry(mode=0o4777), None, policy(), 0o022) == 0o4777
+    assert kept_permissions(entry(mode=0o4777), None, 0o022, perms=False) == 0o755
+    assert kept_permissions(entry(mode=0o777), entry(mode=0o604), 0o022, perms=False) == 0o604
+    assert kept_permissions(entry(mode=0o4777), None, 0o022, perms=True) == 0o4777

@@ -1,0 +1,180 @@
+"""From words to the engine's job: each row of the contract's table."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from deltasync.cli.main import main
+from deltasync.engine.job import Job, Remote
+from tests.cli.commands import FakeEngine
+
+
+@pytest.fixture
+def engine(monkeypatch: pytest.MonkeyPatch) -> FakeEngine:
+    """An engine that keeps the jobs."""
+    return FakeEngine().put_in_place(monkeypatch)
+
+
+def _job(engine: FakeEngine, *words: str, command: str = "push") -> Job:
+    engine.jobs.clear()
+    assert main([command, *words]) == 0
+    return engine.job
+
+
+ALL = dict.fromkeys(("recursive", "links", "perms", "times", "group", "owner", "devices", "specials"), True)
+
+
+@pytest.mark.parametrize(
+    ("words", "settings"),
+    [
+        ("", ALL | {"compress": "auto", "itemize": False, "bwlimit_bytes_s": 0, "timeout_s": 0.0, "max_delete": None, "rules": ()}),
+        ("-a", ALL),
+        ("-r -l -p -t -g -o -D", ALL),
+        ("-rlptgoD --recursive --links --perms --times --group --owner --devices --specials --archive", ALL),
+        ("--no-r", ALL | {"recursive": False}),
+        ("--no-recursive --no-links --no-perms --no-times", ALL | {"recursive": False, "links": False, "perms": False, "times": False}),
+        ("--no-l --no-p --no-t", ALL | {"links": False, "perms": False, "times": False}),
+        ("--no-group --no-o", ALL | {"group": False, "owner": False}),
+        ("--no-g --no-owner", ALL | {"group": False, "owner": False}),
+        ("--no-D", ALL | {"devices": False, "specials": False}),
+        ("--no-D --specials", ALL | {"devices": False}),
+        ("--no-devices", ALL | {"devices": False}),
+        ("--no-specials", ALL | {"specials": False}),
+        ("--no-t -a", ALL),
+        ("-a --no-t", ALL | {"times": False}),
+        ("--no-t -t --no-p", ALL | {"perms": False}),
+        ("-t --no-t", ALL | {"times": False}),
+        ("-n", {"dry_run": True, "itemize": False}),
+        ("--dry-run -i", {"dry_run": True, "itemize": True}),
+        ("--itemize-changes", {"itemize": True}),
+        ("-v", {"itemize": True}),
+        ("-vv --verbose", {"itemize": True}),
+        ("-q -i", {"itemize": False}),
+        ("--quiet -v", {"itemize": False}),
+        ("--json", {"itemize": False}),
+        ("--json -v", {"itemize": False}),
+        ("--json -n", {"itemize": True}),
+        ("--json -q -i", {"itemize": True}),
+        ("--delete", {"delete": True, "max_delete": None, "force_empty": False}),
+        ("--delete --max-delete 0 --force-empty", {"delete": True, "max_delete": 0, "force_empty": True}),
+        ("--max-delete=7", {"max_delete": 7}),
+        ("-c", {"checksum": True}),
+        ("--checksum", {"checksum": True}),
+        ("-I", {"ignore_times": True}),
+        ("--ignore-times --size-only", {"ignore_times": True, "size_only": True}),
+        ("-u", {"update": True}),
+        ("--update --existing --ignore-existing", {"update": True, "existing": True, "ignore_existing": True}),
+        ("-H -S --numeric-ids --mkpath", {"hard_links": True, "sparse": True, "numeric_ids": True, "mkpath": True}),
+        ("--hard-links --sparse", {"hard_links": True, "sparse": True}),
+        ("-avzn", ALL | {"compress": "always", "dry_run": True}),
+        ("-z", {"compress": "always"}),
+        ("--compress --no-compress", {"compress": "never"}),
+        ("--no-z --compress", {"compress": "always"}),
+        ("--bwlimit 10", {"bwlimit_bytes_s": 10_240}),
+        ("--bwlimit=1.5m", {"bwlimit_bytes_s": 1_572_864}),
+        ("--bwlimit 0", {"bwlimit_bytes_s": 0}),
+        ("--timeout 1.5", {"timeout_s": 1.5}),
+        ("--timeout=0", {"timeout_s": 0.0}),
+        ("--partial -P --stats --progress --no-progress --engine auto", {}),
+        ("--engine python", {}),
+        ("--exclude a --include b --exclude c", {"rules": (b"- a", b"+ b", b"- c")}),
+        ("--include=*/ --exclude=*", {"rules": (b"+ */", b"- *")}),
+        ("--exclude -x --exclude= --exclude --", {"rules": (b"- -x", b"- --")}),
+    ],
+)
+def test_an_option_means_what_the_contract_says(words: str, settings: dict[str, Any], engine: FakeEngine) -> None:
+    """Each row of the table, in its short and its long form."""
+    job = _job(engine, *words.split(), "a", "b")
+    assert {name: getattr(job.settings, name) for name in settings} == settings
+
+
+def test_options_may_stand_anywhere(engine: FakeEngine) -> None:
+    """As with rsync, also behind the places; two dashes end them."""
+    job = _job(engine, "a", "-c", "b", "c/", "--", "-d")
+    assert (job.sources, job.dest, job.settings.checksum) == ((b"a", b"b", b"c/"), b"-d", True)
+
+
+def test_rules_of_files_and_options_keep_their_order(engine: FakeEngine, tmp_path: Any) -> None:
+    """Whatever mixture of options they come from."""
+    file = tmp_path / "rules"
+    file.write_bytes(b"two\nthree\n")
+    job = _job(engine, "--exclude", "one", "--include-from", str(file), "--exclude", "four", "--exclude-from", str(file), "a", "b")
+    assert job.settings.rules == (b"- one", b"+ two", b"+ three", b"- four", b"- two", b"- three")
+
+
+def test_a_push_goes_to_a_host(engine: FakeEngine) -> None:
+    """With everything that says how to get there."""
+    job = _job(engine, "a", "me@h:")
+    assert (job.direction, job.sources, job.dest, job.remote) == ("push", (b"a",), b"", Remote("h", "me"))
+    assert (job.threads, job.retries) == (None, 5)
+    words = ["--port", "2222", "--ssh", "openssh", "--ssh-config", "c", "--identity", "i", "--remote-path", "nice deltasync"]
+    job = _job(engine, *words, "--threads", "3", "--retries", "0", "a", "h:p")
+    assert job.remote == Remote("h", None, 2222, "openssh", None, "c", "i", "nice deltasync")
+    assert (job.threads, job.retries) == (3, 0)
+
+
+def test_the_port_of_the_place_counts(engine: FakeEngine) -> None:
+    """It is the nearer one."""
+    remote = _job(engine, "--port", "1", "a", "ssh://h:2/p").remote
+    assert remote is not None
+    assert remote.port == 2
+
+
+@pytest.mark.parametrize("words", [["-e", "ssh -p '2 2'"], ["-essh -p '2 2'"], ["--rsh=ssh -p '2 2'"]])
+def test_a_remote_shell_is_split_into_words(words: list[str], engine: FakeEngine) -> None:
+    """As a shell would, but without one."""
+    remote = _job(engine, *words, "a", "h:p").remote
+    assert remote is not None
+    assert remote.rsh == ("ssh", "-p", "2 2")
+
+
+def test_a_pull_fetches_from_a_host(engine: FakeEngine) -> None:
+    """Sources there, destination here."""
+    job = _job(engine, "[::1]:a", "ssh://[::1]/~/b/", "d", command="pull")
+    assert (job.direction, job.sources, job.dest, job.remote) == ("pull", (b"a", b"b/"), b"d", Remote("::1"))
+
+
+def test_a_pull_of_local_sources_is_a_push(engine: FakeEngine) -> None:
+    """Both ends are here, so that the direction does not matter."""
+    job = _job(engine, "a", "b", command="pull")
+    assert (job.direction, job.remote) == ("push", None)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "", "a", "a b --delete --no-r", "--no-recursive --delete a b", "--max-delete -1 a b", "--max-delete x a b", "--max-delete 1e99 a b",
+        "--max-delete 99999999999999999999 a b", "--bwlimit x a b", "--bwlimit 0.1 a b", "--timeout -1 a b", "--timeout nan a b",
+        "--timeout inf a b", "--retries -1 a b", "--threads 0 a b", "--threads x a b", "--port 0 a h:b", "--port 65536 a h:b",
+        "--ssh rsh a h:b", "--engine native a b", "--engine numpy a b", "--engine pyrsync2 a b", "--engine x a b", "h:a b", "a tcp://h/b",
+        "a -h:b", "--rsh= a h:b", "--rsh ' a h:b", "-e ssh --ssh paramiko a h:b", "--identity= a h:b", "--remote-path= a h:b",
+        "--ssh-config= a h:b", "--log-file= a b", "--exclude", "a b --port",
+    ],
+)  # fmt: skip
+def test_what_can_not_be_is_a_usage_error(words: str, engine: FakeEngine, capfd: pytest.CaptureFixture[str]) -> None:
+    """Exit 2, one line on stderr, nothing on stdout, nothing done; with `--json` too."""
+    assert main(["push", *words.split(" ")] if words else ["push"]) == 2
+    assert main(["push", "--json", *words.split(" ")] if words else ["push", "--json"]) == 2
+    out, err = capfd.readouterr()
+    assert (out, err.count("\n"), engine.jobs) == ("", 2, [])
+    assert all(line.startswith("deltasync: ") for line in err.splitlines())
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        "--delete-excluded", "-f", "--filter=x", "-C", "--gitignore", "--files-from=x", "-0", "--from0", "-R", "--relative", "-X", "-A",
+        "-x", "-L", "-k", "-K", "--safe-links", "--copy-unsafe-links", "--chmod=x", "--chown=x", "--max-size=1", "--min-size=1",
+        "--remove-source-files", "-m", "--prune-empty-dirs", "--link-dest=x", "--compare-dest=x", "--copy-dest=x", "--backup",
+        "--backup-dir=x", "--suffix=x", "--inplace", "-W", "--whole-file", "--update-mode=auto", "--fsync", "--data=tcp", "--e2e=K",
+        "--watch", "--settle=1", "--poll-interval=1", "--rescan-interval=1", "--no-delete", "--also=x", "--block-size=1", "--bogus", "-p22",
+        "--no-a", "--dry", "-h",
+    ],
+)  # fmt: skip
+def test_an_option_that_is_not_there_is_never_ignored(option: str, engine: FakeEngine, capfd: pytest.CaptureFixture[str]) -> None:
+    """Those of later issues, and those that never were."""
+    assert main(["push", option, "a", "b"]) == 2
+    out, err = capfd.readouterr()
+    assert (out, err.count("\n"), engine.jobs) == ("", 1, [])
