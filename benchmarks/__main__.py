@@ -50,7 +50,9 @@ def _print(outcomes: list[Outcome]) -> None:
     for one in outcomes:
         cpu_s = sum(one.cpu_s) / len(one.cpu_s)
         ratio = "" if one is ours else f"   deltasync takes {ours.median_s / one.median_s:.2f} of it"
-        print(f"{one.row:22} {one.contestant:10} median {one.median_s:7.3f} s of {len(one.wall_s)}, own CPU {cpu_s:6.3f} s{ratio}", flush=True)
+        print(
+            f"{one.row:22} {one.contestant:10} median {one.median_s:7.3f} s of {len(one.wall_s)}, own CPU {cpu_s:6.3f} s{ratio}", flush=True
+        )
 
 
 def _processor() -> str:

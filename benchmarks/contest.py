@@ -83,7 +83,17 @@ def contestants(place: Place) -> list[Contestant]:
     return [
         Contestant(
             "deltasync",
-            lambda source, dest: [*deltasync, "push", "--delete", "--ssh-config", str(place.ssh_config), "--remote-path", remote, f"{source}/", f"bench:{dest}"],
+            lambda source, dest: [
+                *deltasync,
+                "push",
+                "--delete",
+                "--ssh-config",
+                str(place.ssh_config),
+                "--remote-path",
+                remote,
+                f"{source}/",
+                f"bench:{dest}",
+            ],
         ),
         Contestant("rsync", lambda source, dest: ["rsync", "-a", "--delete", "-e", ssh, f"{source}/", f"bench:{dest}"]),
     ]

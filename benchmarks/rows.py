@@ -13,11 +13,11 @@ from benchmarks.data import edit_some, large_file, small_files
 __all__ = ["ROWS"]
 
 
-def _from_nothing(source: Path, dest: Path, number: int) -> None:
+def _from_nothing(_source: Path, dest: Path, _round: int) -> None:
     shutil.rmtree(dest, ignore_errors=True)
 
 
-def _equal(source: Path, dest: Path, number: int) -> None:
+def _equal(source: Path, dest: Path, _round: int) -> None:
     subprocess.run(["rsync", "-a", "--delete", f"{source}/", f"{dest}/"], check=True)
 
 

@@ -18,7 +18,6 @@ from typing import Final
 
 import pytest
 
-
 __all__ = ["Sshd", "sshd"]
 
 START_TIMEOUT_S: Final = 20.0

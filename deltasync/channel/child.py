@@ -62,11 +62,15 @@ class Child:
             self._process.wait(timeout_s)
         return self._process.returncode
 
-    def end(self) -> None:
-        """Wait for the child's end, and bring it about if it takes too long; then the child is reaped. `socket` must be closed before."""
-        for tell in (self._process.terminate, self._process.kill):
-            if self.wait(GRACE_S) is not None:
-                break
-            tell()
+    def end(self, grace_s: float = GRACE_S) -> None:
+        """Wait for the child's end, and bring it about if it takes too long; then the child is reaped. `socket` must be closed before.
+
+        Args:
+            grace_s: How long it may take to end by itself; 0 tells it at once.
+        """
+        if self.wait(grace_s) is None:
+            self._process.terminate()
+            if self.wait(GRACE_S) is None:
+                self._process.kill()
         self._process.wait()
         self.said.close()

@@ -134,9 +134,9 @@ class OpenSshStream:
         self._pipes.close_send()
 
     def close(self) -> None:
-        """See `ByteStream.close`; ssh gets a second to end by itself, a second more when told to, and is reaped."""
+        """See `ByteStream.close`; ssh gets a second to end by itself if the far end has answered, one more when told to, and is reaped."""
         self._pipes.close()
-        self._child.end()
+        self._child.end(GRACE_S if self._answered else 0)
 
     def explain(self, error: DeltasyncError) -> DeltasyncError:
         """See `SshStream.explain`."""

@@ -63,6 +63,7 @@ class ParamikoStream:
         self._asker = Asker()
         self._proxy: Child | None = None
         self._channel: Any = None
+        self._failure: DeltasyncError | None = None
         self._answered = False
         self._connecting = Lock()
         self._lock = Lock()
@@ -135,15 +136,15 @@ class ParamikoStream:
             self._leave()
 
     def close(self) -> None:
-        """See `ByteStream.close`; the far end gets a second to end by itself, if nobody waits here."""
+        """See `ByteStream.close`; the far end gets a second to end by itself, if it has answered and nobody waits here."""
         with self._lock:
             if self._closed:
                 return
             self._closed = True
             closers, self._closers = self._closers, []
-            aborted = self._inside > 0
+            awaited = self._answered and not self._inside
         self._asker.close()
-        if self._channel is not None and not aborted:
+        if awaited:
             self._part(self._channel)
         for closer in reversed(closers):
             closer()
@@ -173,8 +174,10 @@ class ParamikoStream:
     def _enter(self) -> Any:  # noqa: ANN401
         """Return the channel, connecting if there is none yet."""
         with self._connecting:
+            if self._failure is not None:
+                raise self._failure
             if self._channel is None and not self._closed:
-                self._channel = self._connect()
+                self._connect()
         with self._lock:
             if self._closed:
                 raise ConnectionLost("the connection is closed")
@@ -212,15 +215,19 @@ class ParamikoStream:
         closer()
         raise ConnectionLost("the connection is closed")
 
-    def _connect(self) -> Any:  # noqa: ANN401
-        """Reach the host, verify it, log in and start deltasync there."""
+    def _connect(self) -> None:
+        """Reach the host, verify it, log in and start deltasync there; what fails once is not tried again."""
         try:
-            return self._session()
-        except (OSError, EOFError, paramiko.SSHException) as error:
+            self._channel = self._session()
+        except (OSError, EOFError, DeltasyncError, paramiko.SSHException) as error:
             if self._closed:
-                raise ConnectionLost("the connection is closed") from error
-            said = last_line(self._proxy.said.kept()) if self._proxy is not None else ""
-            raise unreachable(self._peer, said or shown(str(error)) or "the connection ended") from error
+                self._failure = ConnectionLost("the connection is closed")
+            elif isinstance(error, DeltasyncError):
+                self._failure = error
+            else:
+                said = last_line(self._proxy.said.kept()) if self._proxy is not None else ""
+                self._failure = unreachable(self._peer, said or shown(str(error)) or "the connection ended")
+            raise self._failure from error
 
     def _session(self) -> Any:  # noqa: ANN401
         if self._route.proxy is not None:

@@ -87,9 +87,13 @@ class PipeStream:
         try:
             while True:
                 try:
-                    return os.readv(self._read_fd, [buffer])
+                    count = os.readv(self._read_fd, [buffer])
                 except BlockingIOError:
                     self._wait(self._reading, self._read_fd, "nothing came from the peer")
+                    continue
+                if self._closed:
+                    raise ConnectionLost("the connection is closed")
+                return count
         except OSError as error:
             raise ConnectionLost(f"the connection broke: {error.strerror}") from error
         finally:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import threading
 from dataclasses import dataclass
 
@@ -65,7 +64,7 @@ def serve_stdio(root: bytes | None, read_only: bool, stop: threading.Event) -> i
     from deltasync.channel.pipes import PipeStream
     from deltasync.channel.secure import open_responder
 
-    stream = PipeStream(sys.stdin.fileno(), sys.stdout.fileno())
+    stream = PipeStream(0, 1)
     try:
         link = open_responder(stream)
     except DeltasyncError:

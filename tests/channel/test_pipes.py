@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Generator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
@@ -81,7 +82,7 @@ def test_pipes_are_widened() -> None:
     """A pipe holds as much as a plain user's may."""
     reading, writing = os.pipe()
     stream = PipeStream(reading, writing)
-    limit = int(open("/proc/sys/fs/pipe-max-size", encoding="ascii").read())  # noqa: SIM115
+    limit = int(Path("/proc/sys/fs/pipe-max-size").read_text(encoding="ascii"))
     assert fcntl.fcntl(reading, fcntl.F_GETPIPE_SZ) == min(PIPE_BYTES, limit)
     stream.close()
 

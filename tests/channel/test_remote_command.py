@@ -15,13 +15,13 @@ SHELLS = [
     "dash",
     *(pytest.param(shell, marks=pytest.mark.needs(shell)) for shell in ("zsh", "fish", "tcsh")),
 ]
-ODD = "it's \"a\" $(home)! \\ é"
+ODD = 'it\'s "a" $(home)! \\ é'
 
 
 @pytest.fixture(params=SHELLS)
 def shell(request: pytest.FixtureRequest) -> str:
     """A login shell."""
-    found = shutil.which(request.param)
+    found: str | None = shutil.which(request.param)
     assert found
     return found
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
-import signal
 import socket
 import subprocess
 import sys
@@ -17,6 +15,7 @@ from typing import Literal
 
 import pytest
 
+from deltasync.channel import openssh, paramiko_ssh
 from deltasync.channel.address import Remote
 from deltasync.channel.pipes import PipeStream
 from deltasync.channel.secure import open_initiator
@@ -104,8 +103,10 @@ class SshConformance(StreamConformance):
     """What every stream must do, over SSH."""
 
     @pytest.fixture(autouse=True)
-    def remember(self, sshd: Sshd, tmp_path: Path) -> None:
-        """Keep what `connected` needs."""
+    def remember(self, sshd: Sshd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Keep what `connected` needs; a far end in this same thread ends nothing by itself while the near end is closed."""
+        for module in (openssh, paramiko_ssh):
+            monkeypatch.setattr(module, "GRACE_S", 0.01)
         self.sshd = sshd
         self.config = sshd.config(tmp_path)
 
@@ -134,10 +135,18 @@ class TestParamiko(SshConformance):
     ssh: Backend = "paramiko"
 
 
-def remote_of(sshd: Sshd, backend: Backend, config: str, **more: str | int) -> Remote:
-    """Return the server's address."""
-    fields: dict[str, str | int] = {"host": HOST, "port": sshd.port} | more
-    return Remote(ssh=backend, ssh_config=config, **fields)  # type: ignore[arg-type]
+def remote_of(
+    sshd: Sshd,
+    backend: Backend,
+    config: str,
+    *,
+    host: str = HOST,
+    port: int | None = None,
+    identity: str | None = None,
+    remote_path: str | None = None,
+) -> Remote:
+    """Return the server's address, or another."""
+    return Remote(host, port=port or sshd.port, ssh=backend, ssh_config=config, identity=identity, remote_path=remote_path)
 
 
 def test_an_unknown_host_key_stops(sshd: Sshd, backend: Backend, tmp_path: Path) -> None:
@@ -187,7 +196,7 @@ def test_a_key_that_is_not_wanted_is_told(sshd: Sshd, backend: Backend, tmp_path
 def test_the_identity_may_be_named(sshd: Sshd, backend: Backend, tmp_path: Path) -> None:
     """`--identity` is offered besides what the configuration names."""
     config = sshd.config(tmp_path, identity="other_ed25519")
-    remote = remote_of(sshd, backend, config, identity=str(sshd.directory / "id_ed25519"), remote_path="echo hello;:", user=sshd.user)
+    remote = remote_of(sshd, backend, config, identity=str(sshd.directory / "id_ed25519"), remote_path="echo hello;:")
     assert '"hello"' in str(failure(remote))
 
 
@@ -216,8 +225,14 @@ def test_a_far_end_without_deltasync_is_told(sshd: Sshd, backend: Backend, tmp_p
     error = failure(remote_of(sshd, backend, config, remote_path="/nowhere/deltasync"))
     assert type(error) is RemoteProtocolError
     assert "/nowhere/deltasync" in str(error)
-    error = failure(remote_of(sshd, backend, config, remote_path="echo deltasync: not found on the PATH, in '~/.local/bin' "
-                              "or in '~/.deltasync/bin' >&2; exit 127;:"))
+    error = failure(
+        remote_of(
+            sshd,
+            backend,
+            config,
+            remote_path="echo deltasync: not found on the PATH, in '~/.local/bin' or in '~/.deltasync/bin' >&2; exit 127;:",
+        )
+    )
     assert type(error) is RemoteProtocolError
 
 
@@ -262,9 +277,10 @@ def test_lines_from_standard_error_are_passed_on(sshd: Sshd, backend: Backend, t
 def test_what_was_sent_last_arrives(sshd: Sshd, backend: Backend, tmp_path: Path) -> None:
     """Closing right after sending loses nothing, not even what lies in the buffers of the way."""
     target = tmp_path / "received"
-    stream = connect(remote_of(sshd, backend, sshd.config(tmp_path), remote_path=f"cat > {target}; echo done >> {target};:"))
+    stream = connect(remote_of(sshd, backend, sshd.config(tmp_path), remote_path=f"echo; cat > {target}; echo done >> {target};:"))
     stream.timeout_s = PATIENCE_S
     content = os.urandom(3 << 20)
+    receive(stream, 1)
     stream.send(content)
     stream.close()
     assert target.read_bytes() == content + b"done\n"
@@ -288,7 +304,12 @@ def test_a_proxy_is_used(sshd: Sshd, backend: Backend, tmp_path: Path) -> None:
     config = sshd.config(
         tmp_path,
         known_hosts=f"behind {sshd.public_key()}\n",
-        options=["Host behind.invalid", f"ProxyCommand ssh -F {sshd.config(jump)} -p %p -W {HOST}:%p {HOST}", "HostKeyAlias behind", "Host *"],
+        options=[
+            "Host behind.invalid",
+            f"ProxyCommand ssh -F {sshd.config(jump)} -p %p -W {HOST}:%p {HOST}",
+            "HostKeyAlias behind",
+            "Host *",
+        ],
     )
     with session(remote_of(sshd, backend, config, host="behind.invalid")) as (near, far):
         far.send(b"behind")

@@ -26,13 +26,16 @@ OPTIONS: list[tuple[list[str], dict[str, Any]]] = [
     (["-a", "-I"], {"ignore_times": True}),
     (["-rlD"], {"perms": False, "times": False, "owner": False, "group": False}),
     (["-a", "--no-l", "--no-D"], {"links": False, "devices": False, "specials": False}),
-    (["-a", "--delete", "--exclude=f*", "--include=*1*", "--exclude=renamed[0-3]*"], {"delete": True, "rules": (b"- f*", b"+ *1*", b"- renamed[0-3]*")}),
+    (
+        ["-a", "--delete", "--exclude=f*", "--include=*1*", "--exclude=renamed[0-3]*"],
+        {"delete": True, "rules": (b"- f*", b"+ *1*", b"- renamed[0-3]*")},
+    ),
 ]
 
 
 def rsync_items(options: list[str], source: bytes, dest: bytes) -> list[str]:
     """What rsync would do, as `CODE NAME` lines with names in octal escapes."""
-    command = ["rsync", "-nv", "--out-format=%i %n", *options, source + b"/", dest]
+    command: list[str | bytes] = ["rsync", "-nv", "--out-format=%i %n", *options, source + b"/", dest]
     done = subprocess.run(command, capture_output=True, check=False)
     # Of a directory that holds something protected rsync's dry run says both that it can't be deleted and that it is.
     refused = b"cannot delete non-empty directory: "
@@ -43,7 +46,7 @@ def rsync_items(options: list[str], source: bytes, dest: bytes) -> list[str]:
 
 
 def octal(path: bytes) -> str:
-    """A path as rsync prints it in the C locale: control and non-ASCII bytes as `\\#ooo`."""
+    r"""A path as rsync prints it in the C locale: control and non-ASCII bytes as `\#ooo`."""
     return "".join(chr(byte) if 0x20 <= byte < 0x7F else f"\\#{byte:03o}" for byte in path)
 
 
@@ -59,7 +62,9 @@ def our_items(heard: Heard) -> list[str]:
 
 @pytest.mark.parametrize(("options", "settings"), OPTIONS, ids=[" ".join(options) for options, _ in OPTIONS])
 @pytest.mark.parametrize("seed", range(2))
-def test_the_same_lines_as_rsync(tmp_path: Path, options: list[str], settings: dict[str, Any], seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_same_lines_as_rsync(
+    tmp_path: Path, options: list[str], settings: dict[str, Any], seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """After random changes a dry run prints what rsync's does, for every option that decides about entries."""
     monkeypatch.setenv("LC_ALL", "C")
     rng = random.Random(seed)

@@ -108,7 +108,11 @@ def test_no_change_touches_nothing(tmp_path: Path) -> None:
     source, dest = os.fsencode(tmp_path / "source"), os.fsencode(tmp_path / "dest")
     make(source, random.Random(3), 80)
     push(source + b"/", dest)
-    facts = lambda: {path: (s.st_ino, s.st_mtime_ns, s.st_ctime_ns) for path in [b".", *snapshot(dest)] for s in [os.lstat(dest + b"/" + path)]}  # noqa: E731
+
+    def facts() -> dict[bytes, tuple[int, int, int]]:
+        found = {path: os.lstat(dest + b"/" + path) for path in snapshot(dest)}
+        return {path: (status.st_ino, status.st_mtime_ns, status.st_ctime_ns) for path, status in found.items()}
+
     before = facts()
     summary = push(source + b"/", dest, delete=True)
     assert facts() == before

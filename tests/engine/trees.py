@@ -28,7 +28,21 @@ class Shape(NamedTuple):
 def nasty_names() -> list[bytes]:
     """Names that Linux allows and programs stumble over."""
     names = [bytes([code]) for code in range(1, 256) if code not in b"/."]
-    names += [b"-rf", b"--delete", b" lead", b"trail ", b"a\nb", b"\x1b[31mred", b"\xff\xfe", b"*", b"[a]", b"~", b"...", b"\xc3\xa9", b"e\xcc\x81"]
+    names += [
+        b"-rf",
+        b"--delete",
+        b" lead",
+        b"trail ",
+        b"a\nb",
+        b"\x1b[31mred",
+        b"\xff\xfe",
+        b"*",
+        b"[a]",
+        b"~",
+        b"...",
+        b"\xc3\xa9",
+        b"e\xcc\x81",
+    ]
     names += [b"n" * 255, b"\xf0\x9f\x98\x80" * 63, b"$(id)", b"'\"\\", b"\xed\xa0\x80", b"\xee\x80\x80", b"\xc3\xa9\xff"]
     return names
 
@@ -53,7 +67,7 @@ def snapshot(root: bytes, *, links: bool = False) -> dict[bytes, Shape]:
     groups: dict[tuple[int, int], list[bytes]] = {}
     found: dict[bytes, tuple[os.stat_result, bytes]] = {}
     for path in [b".", *walk(root)]:
-        with _parent(root, path) as (fd, name):
+        with _Parent(root, path) as (fd, name):
             status = os.stat(name, dir_fd=fd, follow_symlinks=False)
             content = b""
             if stat.S_ISREG(status.st_mode):
@@ -82,7 +96,7 @@ def _shape(status: os.stat_result, content: bytes, groups: dict[tuple[int, int],
     )
 
 
-class _parent:
+class _Parent:
     """The open directory of a path, reached component by component."""
 
     def __init__(self, root: bytes, path: bytes) -> None:

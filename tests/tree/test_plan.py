@@ -16,7 +16,9 @@ REG, DIR, LNK, CHR, FIFO = stat.S_IFREG, stat.S_IFDIR, stat.S_IFLNK, stat.S_IFCH
 
 def policy(**changes: Any) -> Policy:
     """The policy of root with rsync's -a."""
-    made = Policy(True, True, True, lambda gid: True, True, True, True, False, False, False, False, False, False, lambda one, other: one == other)
+    made = Policy(
+        True, True, True, lambda gid: True, True, True, True, False, False, False, False, False, False, lambda one, other: one == other
+    )
     return made._replace(**changes)
 
 

@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 from deltasync.tree.entry import Entry
 from deltasync.tree.rows import Rows, Section, column, pack_sections, packed, unpack_sections
 
-NAMES = st.binary(min_size=1, max_size=20).filter(lambda name: not set(name) & {0, 47} and name not in (b".", b"..") and name[:11] != b".deltasync~")
+NAMES = st.binary(min_size=1, max_size=20).filter(
+    lambda name: not set(name) & {0, 47} and name not in (b".", b"..") and name[:11] != b".deltasync~"
+)
 KINDS = st.sampled_from([stat.S_IFREG, stat.S_IFDIR, stat.S_IFLNK, stat.S_IFIFO, stat.S_IFSOCK, stat.S_IFCHR, stat.S_IFBLK])
 
 
