@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +15,7 @@ import pytest
 
 from tests.examples import Example, blocks, complaints, examples, matches, run
 from tests.sources import PROJECT
+from tests.sshd import Sshd, make_key
 
 PAGES: Final = [PROJECT / "README.md", *sorted((PROJECT / "docs").rglob("*.md"))]
 WITH_EXAMPLES: Final = [page for page in PAGES if examples(page.read_text(encoding="utf-8"))]
@@ -24,33 +26,57 @@ def page_id(page: Path) -> str:
     return str(page.relative_to(PROJECT))
 
 
-@pytest.fixture
-def sandbox(tmp_path: Path) -> tuple[Path, dict[str, str]]:
-    """A home directory of a reader's own, and an environment in which `deltasync` is this work tree's."""
-    home, commands = tmp_path / "home", tmp_path / "bin"
-    home.mkdir()
-    commands.mkdir()
-    write_command(commands / "deltasync", f'PYTHONPATH={shlex.quote(str(PROJECT))} exec {shlex.quote(sys.executable)} -m deltasync "$@"')
-    path = os.pathsep.join([str(commands), os.environ["PATH"]])
-    return home, {"HOME": str(home), "PATH": path, "LC_ALL": "C.UTF-8", "TZ": "UTC"}
+COMMAND: Final = f'PYTHONPATH={shlex.quote(str(PROJECT))} exec {shlex.quote(sys.executable)} -m deltasync "$@"'
 
 
 def write_command(path: Path, line: str) -> None:
     """Make an executable shell script of one line."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(f"#!/bin/sh\n{line}\n", encoding="utf-8")
     path.chmod(0o755)
 
 
-def verify(page: Path, home: Path, environment: dict[str, str]) -> None:
-    """Run the examples of a page and compare."""
-    session = examples(page.read_text(encoding="utf-8"))
-    assert list(complaints(session, run(session, home, environment))) == []
+def reader_environment(folder: Path) -> dict[str, str]:
+    """Make a home directory of a reader's own, and the environment in which `deltasync` is this work tree's."""
+    home, commands = folder / "home", folder / "bin"
+    home.mkdir()
+    write_command(commands / "deltasync", COMMAND)
+    path = os.pathsep.join([str(commands), os.environ["PATH"]])
+    return {"HOME": str(home), "PATH": path, "LC_ALL": "C.UTF-8", "TZ": "UTC"}
 
 
-@pytest.mark.parametrize("page", WITH_EXAMPLES, ids=page_id)
-def test_every_example_does_what_the_page_shows(page: Path, sandbox: tuple[Path, dict[str, str]]) -> None:
+def add_far_end(folder: Path, environment: dict[str, str], sshd: Sshd) -> None:
+    """Let the reader reach a host `server` by SSH, whose home is another directory, with deltasync installed as the README says.
+
+    The pages find the server's home in `$FAR_HOME`, its `authorized_keys` in `$AUTHORIZED_KEYS`.
+    """
+    far_home = folder / "far"
+    write_command(far_home / ".deltasync" / "bin" / "deltasync", COMMAND)
+    make_key(folder / "id")
+    start = f'cd {far_home} && HOME={far_home} exec sh -c \\"$SSH_ORIGINAL_COMMAND\\"'
+    authorized = sshd.directory / "authorized_keys"
+    with authorized.open("a", encoding="utf-8") as keys:
+        keys.write(f'restrict,command="{start}" {(folder / "id.pub").read_text(encoding="utf-8")}')
+    alias = ["Host server", "HostName 127.0.0.1", f"Port {sshd.port}", "Match all"]
+    config = sshd.config(folder, identity=str(folder / "id"), options=alias)
+    # ssh looks for its configuration in the home that the system knows, whatever HOME says.
+    write_command(folder / "bin" / "ssh", f'exec {shutil.which("ssh")} -F {config} "$@"')
+    environment |= {"FAR_HOME": str(far_home), "AUTHORIZED_KEYS": str(authorized)}
+
+
+def needs(page: Path) -> list[pytest.MarkDecorator]:
+    """Tell what a page needs to be run."""
+    return [pytest.mark.needs("sshd", "ssh")] if "server:" in page.read_text(encoding="utf-8") else []
+
+
+@pytest.mark.parametrize("page", [pytest.param(page, marks=needs(page), id=page_id(page)) for page in WITH_EXAMPLES])
+def test_every_example_does_what_the_page_shows(page: Path, tmp_path: Path, request: pytest.FixtureRequest) -> None:
     """The commands of a page, typed one after the other in a fresh home, print what the page prints."""
-    verify(page, *sandbox)
+    environment = reader_environment(tmp_path)
+    if needs(page):
+        add_far_end(tmp_path, environment, request.getfixturevalue("sshd"))
+    session = examples(page.read_text(encoding="utf-8"))
+    assert "\n".join(complaints(session, run(session, tmp_path / "home", environment))) == ""
 
 
 def test_no_example_escapes_being_run() -> None:
