@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import resource
 import statistics
 import subprocess
@@ -11,6 +10,8 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+
+from benchmarks.server import CIPHER
 
 __all__ = ["Contestant", "Outcome", "Place", "Row", "contest", "contestants"]
 
@@ -77,24 +78,11 @@ class Outcome:
 
 def contestants(place: Place) -> list[Contestant]:
     """Those that compete over SSH: deltasync and rsync, through the same server, with the same cipher."""
-    deltasync = [sys.executable, "-m", "deltasync"]
-    ssh = f"ssh -F {place.ssh_config}"
-    remote = " ".join(deltasync)
+    command = str(Path(sys.executable).parent / "deltasync")
+    ours = [command, "push", "--delete", "--ssh-config", str(place.ssh_config), "--remote-path", command]
+    ssh = f"ssh -F {place.ssh_config} -c {CIPHER}"
     return [
-        Contestant(
-            "deltasync",
-            lambda source, dest: [
-                *deltasync,
-                "push",
-                "--delete",
-                "--ssh-config",
-                str(place.ssh_config),
-                "--remote-path",
-                remote,
-                f"{source}/",
-                f"bench:{dest}",
-            ],
-        ),
+        Contestant("deltasync", lambda source, dest: [*ours, f"{source}/", f"bench:{dest}"]),
         Contestant("rsync", lambda source, dest: ["rsync", "-a", "--delete", "-e", ssh, f"{source}/", f"bench:{dest}"]),
     ]
 
@@ -125,7 +113,7 @@ def contest(row: Row, place: Place, rounds: int) -> list[Outcome]:
 def _run(command: Sequence[str]) -> tuple[float, float]:
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     began = time.perf_counter()
-    done = subprocess.run(command, env={**os.environ, "PYTHONPATH": os.getcwd()}, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     wall_s = time.perf_counter() - began
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     if done.returncode:

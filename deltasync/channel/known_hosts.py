@@ -7,7 +7,6 @@ certificates are none of paramiko's abilities, so a host that has only such a li
 from __future__ import annotations
 
 import base64
-import binascii
 import hashlib
 import hmac
 import re
@@ -110,7 +109,7 @@ def _parsed(line: str) -> _Entry | None:
         return None
     try:
         key = base64.b64decode(words[2], validate=True)
-    except binascii.Error:
+    except ValueError:
         return None
     return _Entry(marker == "@revoked", tuple(words[0].split(",")), words[1], key)
 
@@ -121,7 +120,7 @@ def _fits(pattern: str, name: str) -> bool:
         try:
             expected = base64.b64decode(digest, validate=True)
             found = hmac.new(base64.b64decode(salt, validate=True), name.encode("utf-8", "surrogateescape"), hashlib.sha1).digest()
-        except binascii.Error:
+        except ValueError:
             return False
         return hmac.compare_digest(found, expected)
     wild = re.escape(pattern.lower()).replace(r"\*", ".*").replace(r"\?", ".")

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import re
-import subprocess
 from collections.abc import Callable
 
 from deltasync.channel.address import Remote
 from deltasync.channel.child import GRACE_S, Child
+from deltasync.channel.ciphers import preferring_gcm
 from deltasync.channel.pipes import PipeStream
 from deltasync.channel.remote_command import remote_words
 from deltasync.channel.ssh_errors import changed_host_key, denied, ended, last_line, revoked_host_key, unknown_host_key, unreachable
@@ -19,8 +19,6 @@ __all__ = ["OpenSshStream", "command_line"]
 
 _OWN_FAILURE = 255
 """What ssh exits with when it failed itself, and not the remote command."""
-
-_CONFIG_TIMEOUT_S = 2.0
 
 _REVOKED = re.compile(rb"REVOKED HOST KEY|marked as revoked")
 _CHANGED = re.compile(rb"REMOTE HOST IDENTIFICATION HAS CHANGED|host key .* has changed")
@@ -46,7 +44,7 @@ def command_line(remote: Remote) -> list[str]:
     if is_ssh and not _has_terminal():
         words += ["-o", "BatchMode=yes"]
     if remote.rsh is None:
-        words += _preferring_gcm([*words, "--", remote.host])
+        words += preferring_gcm([*words, "--", remote.host], remote.ssh_config)
     return [*words, *(["-T", "--"] if is_ssh else []), remote.host, *remote_words(remote.remote_path)]
 
 
@@ -57,26 +55,6 @@ def _has_terminal() -> bool:
     except OSError:
         return False
     return True
-
-
-def _preferring_gcm(words: list[str]) -> list[str]:
-    """Return the option that puts the AES-GCM ciphers first, which are the fastest here and as safe as any.
-
-    The list is what ssh would offer by itself for this host, in another order: the user's configuration may have taken ciphers away, or
-    added those of an old server.
-    """
-    try:
-        result = subprocess.run(
-            [words[0], "-G", *words[1:]], stdin=subprocess.DEVNULL, capture_output=True, timeout=_CONFIG_TIMEOUT_S, check=True
-        )
-    except (OSError, subprocess.SubprocessError):
-        # An old ssh, or a broken configuration: connecting will tell, and needs no preference.
-        return []
-    found = re.search(rb"^ciphers (\S+)$", result.stdout, re.MULTILINE)
-    if found is None:
-        return []
-    ciphers = os.fsdecode(found[1]).split(",")
-    return ["-o", "Ciphers=" + ",".join(sorted(ciphers, key=lambda cipher: "-gcm@" not in cipher))]
 
 
 class OpenSshStream:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 from collections.abc import Generator, Iterator
 from typing import Any
 
@@ -140,7 +139,7 @@ def _unlocked(path: str, asker: Asker) -> Iterator[Any]:
         if not passphrase:
             return
         try:
-            yield paramiko.PKey.from_path(path, passphrase)
+            yield paramiko.PKey.from_path(path, passphrase.encode("utf-8", "surrogateescape"))
         except (ValueError, paramiko.SSHException):
             # It was not that one.
             continue
@@ -152,5 +151,5 @@ def _public_blob(path: str) -> bytes | None:
     try:
         with open(path if path.endswith(".pub") else f"{path}.pub", encoding="utf-8", errors="replace") as file:
             return base64.b64decode(file.read().split()[1], validate=True)
-    except (OSError, IndexError, binascii.Error):
+    except (OSError, IndexError, ValueError):
         return None

@@ -12,7 +12,7 @@ __all__ = ["LocalFileError", "failure_line", "problem_line", "told"]
 
 
 class LocalFileError(DeltasyncError):
-    """A file that an option names can't be read or written."""
+    """A file that an option names, or standard output, can't be read or written."""
 
     exit_code = ExitCode.LOCAL_IO
 

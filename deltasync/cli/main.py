@@ -96,9 +96,9 @@ def _version() -> str:
 
 
 def _print(text: str) -> int:
-    from deltasync.cli.streams import STDOUT, LineWriter
+    from deltasync.cli.streams import print_text
 
-    LineWriter(STDOUT).write(text.encode())
+    print_text(text)
     return 0
 
 

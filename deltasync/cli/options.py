@@ -11,6 +11,7 @@ from typing import Any, Final, NamedTuple, get_args
 import click
 
 from deltasync.cli.filtering import FilterOptionName
+from deltasync.cli.streams import print_text
 from deltasync.errors import UsageError
 from deltasync.tree.names import shown
 
@@ -109,7 +110,7 @@ def _value(
 def _help() -> click.Option:
     def show(ctx: click.Context, _option: click.Parameter, wanted: bool) -> None:
         if wanted:
-            click.echo(ctx.get_help())
+            print_text(f"{ctx.get_help()}\n")
             ctx.exit()
 
     return _Option(["--help"], is_flag=True, is_eager=True, expose_value=False, callback=show, help="this text")
@@ -221,6 +222,7 @@ def parse(name: str, words: list[str]) -> Given | None:
 
     Raises:
         UsageError: An option is unknown, lacks its value, or has a wrong one.
+        LocalFileError: The help can't be written.
     """
     try:
         with _command(name).make_context(f"deltasync {name}", list(words)) as context:

@@ -6,6 +6,7 @@ It owns stdout, stderr and the log while a run lasts, so that a line never lands
 from __future__ import annotations
 
 import os
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -72,6 +73,7 @@ class Report:
         channel: `Summary.channel` of a run that fails before there is one.
         make_display: Makes what shows the progress, once there is any; None for no display.
         clock: Seconds, of a clock that never goes back.
+        stop: The event that ends the run; once it is set, a reader that does not read is waited for no longer.
     """
 
     def __init__(
@@ -80,6 +82,7 @@ class Report:
         channel: str,
         make_display: Callable[[], Display] | None = None,
         clock: Callable[[], float] = time.monotonic,
+        stop: threading.Event | None = None,
     ) -> None:
         self._options = options
         self._channel = channel
@@ -87,8 +90,10 @@ class Report:
         self._display: Display | None = None
         self._clock = clock
         self._began_at = clock()
-        self._out = LineWriter(STDOUT)
-        self._err = LineWriter(STDERR)
+        self._stop = stop
+        self._out = LineWriter(STDOUT, stop)
+        self._err = LineWriter(STDERR, stop)
+        self._lost: set[str] = set()
         self._problems: list[Problem] = []
         self._log: LineWriter | None = None
         self._log_descriptor = -1
@@ -117,7 +122,7 @@ class Report:
             self._log_descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o666)
         except OSError as error:
             raise LocalFileError(f"{shown(file)}: the log can't be written: {error.strerror}") from error
-        self._log = LineWriter(self._log_descriptor)
+        self._log = LineWriter(self._log_descriptor, self._stop)
 
     def item(self, code: str, path: bytes, link: bytes) -> None:
         """See `engine.job.Observer`."""
@@ -198,15 +203,21 @@ class Report:
 
     def _end(self, summary: Summary) -> ExitCode:
         self._ended = True
-        code = summary.exit_code
-        for what, writer in (("standard output", self._out), ("the log", self._log)):
-            if writer is not None and writer.error is not None:
-                self._complain(f"deltasync: {what} can't be written to: {writer.error.strerror}")
-                code = worst(code, ExitCode.LOCAL_IO)
+        code = self._with_losses(summary.exit_code)
         if self._options.json and code != ExitCode.USAGE:
             from deltasync.cli.jsonout import summary_event
 
             self._say(summary_event(replace(summary, exit_code=code)))
+            code = self._with_losses(code)
+        return code
+
+    def _with_losses(self, code: ExitCode) -> ExitCode:
+        """Say once what could not be written; return the exit code, which is another one then."""
+        for what, writer in (("standard output", self._out), ("the log", self._log)):
+            if writer is not None and writer.error is not None and what not in self._lost:
+                self._lost.add(what)
+                self._complain(f"deltasync: {what} can't be written to: {writer.error.strerror}")
+                code = worst(code, ExitCode.LOCAL_IO)
         return code
 
     def _say(self, line: str) -> None:

@@ -7,7 +7,7 @@ import sys
 from dataclasses import dataclass
 
 from deltasync.cli.signals import StopEvent, caught
-from deltasync.cli.streams import STDOUT, LineWriter
+from deltasync.cli.streams import print_text
 from deltasync.errors import UsageError
 from deltasync.tree.names import shown
 
@@ -72,8 +72,8 @@ def serve(words: list[str]) -> int:
     Raises:
         DeltasyncError: Wrong usage, or no session could be begun.
     """
-    if words == ["--help"]:
-        LineWriter(STDOUT).write(HELP.encode())
+    if "--help" in words:
+        print_text(HELP)
         return 0
     options = parse_serve(words)
     stop = StopEvent()

@@ -9,9 +9,9 @@ from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from types import FrameType
 
-from deltasync.errors import ExitCode
+from deltasync.errors import ExitCode, Interrupted
 
-__all__ = ["StopEvent", "caught"]
+__all__ = ["StopEvent", "caught", "raised"]
 
 
 class StopEvent(threading.Event):
@@ -69,6 +69,23 @@ def caught(stop: threading.Event, abandon: Callable[[], None] = lambda: None) ->
             abandon()
         os._exit(ExitCode.INTERRUPTED)
 
+    with _handled(handle):
+        yield
+
+
+@contextmanager
+def raised() -> Generator[None]:
+    """Raise `Interrupted` on the signals while the body runs, which may wait where nobody looks at a stop; only in the main thread."""
+
+    def handle(_number: int, _frame: FrameType | None) -> None:
+        raise Interrupted("interrupted")
+
+    with _handled(handle):
+        yield
+
+
+@contextmanager
+def _handled(handle: Callable[[int, FrameType | None], None]) -> Generator[None]:
     numbers = [signal.SIGINT, signal.SIGTERM]
     if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
         # Under nohup it stays ignored.

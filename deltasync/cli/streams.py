@@ -7,11 +7,31 @@ from __future__ import annotations
 
 import os
 import select
+import threading
 
-__all__ = ["STDERR", "STDOUT", "LineWriter"]
+__all__ = ["STDERR", "STDOUT", "LineWriter", "print_text"]
 
 STDOUT = 1
 STDERR = 2
+
+CHUNK_BYTES = 4096
+"""Most that is written at once; a pipe that select(2) calls ready takes as much without waiting (PIPE_BUF of pipe(7))."""
+LOOK_EVERY_S = 0.1
+"""How often a stop is looked for while nobody reads, and how long a reader is waited for after it."""
+
+
+def print_text(text: str) -> None:
+    """Write a text to standard output.
+
+    Raises:
+        LocalFileError: It can't be written; a pipe that nobody reads is no error.
+    """
+    writer = LineWriter(STDOUT)
+    writer.write(text.encode())
+    if writer.error is not None:
+        from deltasync.cli.failures import LocalFileError
+
+        raise LocalFileError(f"standard output can't be written to: {writer.error.strerror}")
 
 
 class LineWriter:
@@ -19,14 +39,16 @@ class LineWriter:
 
     Args:
         descriptor: An open file descriptor; it stays the caller's.
+        stop: Once it is set, a reader that does not read is given up instead of waited for; None to wait for ever.
 
     Attributes:
         error: Why nothing is written any more; None while all is well, and for a pipe that nobody reads, which is no error.
         within_line: Whether a line has been begun and not finished.
     """
 
-    def __init__(self, descriptor: int) -> None:
+    def __init__(self, descriptor: int, stop: threading.Event | None = None) -> None:
         self._descriptor = descriptor
+        self._stop = stop
         self._over = False
         self.error: OSError | None = None
         self.within_line = False
@@ -41,16 +63,26 @@ class LineWriter:
         self.within_line = True
         while left and not self._over:
             try:
-                left = left[os.write(self._descriptor, left) :]
+                if self._ready():
+                    left = left[os.write(self._descriptor, left[:CHUNK_BYTES]) :]
+                else:
+                    self._over = True
             except BlockingIOError:
-                # Another program that shares the terminal or pipe has made it non-blocking.
-                select.select([], [self._descriptor], [])
+                # Another program has made the terminal or pipe that it shares non-blocking, and was faster: it is waited for again.
+                continue
             except BrokenPipeError:
                 self._over = True
             except OSError as error:
                 self._over = True
                 self.error = error
         self.within_line = False
+
+    def _ready(self) -> bool:
+        """Wait until something can be written; False if the run is to stop and nobody reads."""
+        while not select.select([], [self._descriptor], [], LOOK_EVERY_S)[1]:
+            if self._stop is not None and self._stop.is_set():
+                return False
+        return True
 
     def takes_at_once(self) -> bool:
         """Tell whether a short line can be written without waiting for a reader, and without landing in the middle of another."""

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from deltasync.cli.job import make_job, output_options, route_of, settings_of
 from deltasync.cli.options import parse
 from deltasync.cli.report import Display, OutputOptions, Report
-from deltasync.cli.signals import StopEvent, caught
+from deltasync.cli.signals import StopEvent, caught, raised
 from deltasync.cli.streams import STDERR, LineWriter
 from deltasync.engine.job import Direction
 from deltasync.errors import UsageError
@@ -31,10 +31,12 @@ def transfer(direction: Direction, words: Sequence[str]) -> int:
     settings = settings_of(given, output)
     stop = StopEvent()
     channel = "local" if way.host is None else "ssh"
-    with Report(output, channel, _display_maker(output)) as report, caught(stop, report.abandon):
+    with Report(output, channel, _display_maker(output, stop), stop=stop) as report, caught(stop, report.abandon):
         try:
-            job = make_job(given, way, settings)
-            report.open_log()
+            with raised():
+                # The files that the options name may be pipes, which are opened and read for as long as the other end likes.
+                job = make_job(given, way, settings)
+                report.open_log()
             from deltasync.engine.run import run
 
             return report.finish(run(job, report, stop))
@@ -44,13 +46,13 @@ def transfer(direction: Direction, words: Sequence[str]) -> int:
             return report.fail(error)
 
 
-def _display_maker(output: OutputOptions) -> Callable[[], Display] | None:
+def _display_maker(output: OutputOptions, stop: StopEvent) -> Callable[[], Display] | None:
     """Return what makes a display of the progress, if there is to be one."""
     if output.quiet or output.progress is False:
         return None
     if sys.stderr is not None and os.isatty(STDERR) and os.environ.get("TERM") not in (None, "", "dumb"):
         return _on_terminal
-    return _plain if output.progress else None
+    return (lambda: _plain(stop)) if output.progress else None
 
 
 def _on_terminal() -> Display:
@@ -59,7 +61,7 @@ def _on_terminal() -> Display:
     return TerminalProgress(sys.stderr)
 
 
-def _plain() -> Display:
+def _plain(stop: StopEvent) -> Display:
     from deltasync.cli.plain_progress import PlainProgress
 
-    return PlainProgress(LineWriter(STDERR).line)
+    return PlainProgress(LineWriter(STDERR, stop).line)

@@ -6,6 +6,7 @@ import time
 from collections import deque
 from collections.abc import Iterable, Iterator
 
+from deltasync.channel.stream import Link
 from deltasync.detect.sources import Sources
 from deltasync.engine.peer import Peer
 from deltasync.engine.reading import PACK_FILE_BYTES, Changing, read_small, stream
@@ -18,11 +19,16 @@ from deltasync.wire.compression import pays
 from deltasync.wire.messages import MAX_FILE_DATA_BYTES, MAX_PACK_FILES, FileAbort, FileData, FileZeros, Message, Pack
 from deltasync.wire.settings import Settings
 
-__all__ = ["Contents"]
+__all__ = ["Contents", "effective_compression"]
 
 PACK_BYTES = 256 << 10
 SAMPLE_EVERY_BYTES = 16 << 20
 """How often the content of a long stream is sampled anew for compression."""
+
+
+def effective_compression(settings: Settings, link: Link) -> str:
+    """Return how this run compresses, as in `Settings.compress`: inside one process nothing is saved by it."""
+    return "never" if settings.compress == "auto" and link.cipher == "none" else settings.compress
 
 
 class Contents:
@@ -40,6 +46,7 @@ class Contents:
         self._peer = peer
         self._sources = sources
         self._settings = settings
+        self._compress = effective_compression(settings, peer.link)
         self._reporter = reporter
         self._wanted: deque[Wanted] = deque()
         self._stream: Iterator[Message] | None = None
@@ -132,8 +139,7 @@ class Contents:
             self.files_done += len(ids)
 
     def _worth(self, content: bytes | memoryview) -> bool:
-        compress = self._settings.compress
-        return compress == "always" or (compress == "auto" and pays(content))
+        return self._compress == "always" or (self._compress == "auto" and pays(content))
 
     # Large files --------------------------------------------------------------------------------------------------------------------
 

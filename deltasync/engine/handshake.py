@@ -83,6 +83,7 @@ def accept(peer: Peer) -> Setup:
     if message.sends and len(message.places) != 1:
         raise RemoteProtocolError("the peer named more than one destination")
     peer.take_role(sends=not message.sends)
+    peer.keep_alive(_ping_s(message.settings.timeout_s))
     return message
 
 

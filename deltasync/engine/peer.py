@@ -21,6 +21,7 @@ MAX_QUEUED_MESSAGES = 1 << 17
 """More messages than this waiting are a peer gone wild. The limit must not block: the sender reads while it sends, or both would wait."""
 STOP_GRACE_S = 0.5
 POLL_S = 0.1
+WATCH_S = 0.25
 
 
 class Peer:
@@ -55,6 +56,10 @@ class Peer:
         ]
         for thread in self._threads:
             thread.start()
+
+    def keep_alive(self, ping_s: float) -> None:
+        """Send a sign of life from now on when nothing was sent for `ping_s` seconds."""
+        self._ping_s = ping_s
 
     def take_role(self, *, sends: bool) -> None:
         """Say whether this side is the sender of the tree."""
@@ -196,8 +201,7 @@ class Peer:
 
     def _watch(self) -> None:
         """Keep the connection alive, and break off what is stuck once `stop` is set."""
-        step_s = min(self._ping_s / 2, 1.0) if self._ping_s else 1.0
-        while not self._closed.wait(min(step_s, 0.25)):
+        while not self._closed.wait(WATCH_S):
             if self.stop.is_set():
                 if not self._closed.wait(STOP_GRACE_S):
                     self.link.close()

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from deltasync.detect.directory import Terms
 from deltasync.detect.scan import Chunk, Scan
 from deltasync.detect.sources import Sources
-from deltasync.engine.contents import Contents
+from deltasync.engine.contents import Contents, effective_compression
 from deltasync.engine.job import Progress
 from deltasync.engine.peer import Peer
 from deltasync.engine.reading import digest_at
@@ -168,7 +168,7 @@ class Sender:
         if not self._settings.numeric_ids:
             self._send_owners(chunk)
         self._open.add(chunk)
-        self._peer.send(Entries(chunk.packed), squeeze=self._settings.compress != "never")
+        self._peer.send(Entries(chunk.packed), squeeze=effective_compression(self._settings, self._peer.link) != "never")
         self.entries += chunk.entries
         self.files += chunk.files
         self.file_bytes += chunk.file_bytes

@@ -107,6 +107,9 @@ def serve_link(link: Link, limits: Limits, stop: threading.Event) -> int:
     except DeltasyncError as error:
         peer.say_why(error.exit_code, str(error))
         return error.exit_code
+    except Exception as error:  # noqa: BLE001 - the user sits at the other side: a defect must reach them as one line.
+        peer.say_why(ExitCode.PROTOCOL, f"internal error at the far end: {type(error).__name__}: {error}; please report it")
+        return ExitCode.PROTOCOL
     finally:
         peer.close()
     return ExitCode.OK

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -100,3 +101,28 @@ def test_the_exit_code_of_a_run_is_that_of_the_command(monkeypatch: pytest.Monke
     engine = FakeEngine().put_in_place(monkeypatch)
     assert main(["push", "a", "b"]) == 0
     assert engine.job.direction == "push"
+
+
+HELPS = [["--help"], ["--version"], ["push", "--help"], ["pull", "--help"], ["serve", "--help"], ["serve", "--stdio", "--help"]]
+
+
+@pytest.mark.parametrize("words", HELPS)
+def test_a_text_that_nobody_reads_is_no_failure(words: list[str]) -> None:
+    """`--help | head -0` is quiet: 0."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run(
+        [sys.executable, "-m", "deltasync", *words], cwd=PROJECT, stdout=writer, stderr=subprocess.PIPE, check=False, timeout=30
+    )
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
+@pytest.mark.parametrize("words", HELPS)
+def test_a_text_that_is_lost_is_told(words: list[str]) -> None:
+    """A full disk behind stdout is 11 and one line, and no defect of ours."""
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "deltasync", *words], cwd=PROJECT, stdout=full, stderr=subprocess.PIPE, check=False, timeout=30
+        )
+    assert (done.returncode, done.stderr) == (11, b"deltasync: standard output can't be written to: No space left on device\n")

@@ -175,3 +175,15 @@ def test_output_that_is_lost_is_told(tmp_path: Path) -> None:
     assert done.returncode == 11
     assert done.stderr == b"deltasync: standard output can't be written to: No space left on device\n"
     assert (tmp_path / "b").read_bytes() == b"a"
+
+
+@pytest.mark.parametrize("words", [["--json"], ["--json", "-i"], ["--json", "-n"]])
+def test_a_summary_that_is_lost_is_told_once(words: list[str], tmp_path: Path) -> None:
+    """A script that never gets its last line learns of it by the exit code, also where that line is the first."""
+    (tmp_path / "a").write_bytes(b"a")
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "deltasync", "push", *words, str(tmp_path / "a"), str(tmp_path / "b")],
+            cwd=PROJECT, stdout=full, stderr=subprocess.PIPE, check=False, timeout=30,
+        )  # fmt: skip
+    assert (done.returncode, done.stderr) == (11, b"deltasync: standard output can't be written to: No space left on device\n")

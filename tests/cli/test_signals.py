@@ -8,7 +8,8 @@ import threading
 
 import pytest
 
-from deltasync.cli.signals import StopEvent, caught
+from deltasync.cli.signals import StopEvent, caught, raised
+from deltasync.errors import Interrupted
 from tests.cli.commands import start
 
 ASKED_TWICE = """
@@ -73,3 +74,21 @@ def test_all_who_wait_are_woken() -> None:
     assert stop.wait(0)
     with pytest.raises(NotImplementedError):
         stop.clear()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_wait_without_a_stop_is_broken_off(number: signal.Signals) -> None:
+    """Within `raised` the signal is an error, and behind it the event again."""
+
+    def wait() -> None:
+        with raised():
+            os.kill(os.getpid(), number)
+            threading.Event().wait(5)
+
+    stop = StopEvent()
+    with caught(stop):
+        with pytest.raises(Interrupted):
+            wait()
+        assert not stop.is_set()
+        os.kill(os.getpid(), number)
+        assert stop.wait(5)

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import errno
 import os
+import select
 import threading
+
+import pytest
 
 from deltasync.cli.streams import LineWriter
 
@@ -73,3 +76,36 @@ def test_a_full_pipe_takes_nothing_at_once() -> None:
     finally:
         os.close(reader)
         os.close(writer)
+
+
+@pytest.mark.parametrize("non_blocking", [False, True])
+def test_a_reader_that_does_not_read_is_given_up_after_a_stop(non_blocking: bool) -> None:
+    """A full pipe is waited for as long as the run goes on, and not when it is to end; what was begun is never followed by another line."""
+    reader, writer = os.pipe()
+    os.set_blocking(writer, not non_blocking)
+    stop = threading.Event()
+    lines = LineWriter(writer, stop)
+    thread = threading.Thread(target=lines.line, args=("x" * 1_000_000,))
+    thread.start()
+    while select.select([], [writer], [], 0)[1]:
+        assert thread.is_alive()
+    assert thread.is_alive()
+    stop.set()
+    thread.join(30)
+    assert not thread.is_alive()
+    assert lines.error is None
+    lines.line("more")
+    os.close(writer)
+    with open(reader, "rb") as left:
+        assert set(left.read()) == {ord("x")}
+
+
+def test_a_stop_keeps_no_line_from_a_reader_that_reads() -> None:
+    """The last lines of a run that was interrupted arrive."""
+    reader, writer = os.pipe()
+    stop = threading.Event()
+    stop.set()
+    LineWriter(writer, stop).line("last")
+    assert os.read(reader, 100) == b"last\n"
+    os.close(reader)
+    os.close(writer)

@@ -136,7 +136,7 @@ def test_a_signal_ends_a_run_with_20(number: signal.Signals, place: Path) -> Non
     process = start("push", "--json", "--progress", "--no-compress", "--bwlimit", "200", place / "big", place / "dst")
     with process:
         assert process.stderr is not None
-        assert process.stderr.readline().startswith(b"0/1 files")
+        assert process.stderr.readline().startswith((b"0/1 files", b"0/1+ files"))
         process.send_signal(number)
         out, err = process.communicate(timeout=30)
     assert process.returncode == 20
@@ -167,3 +167,52 @@ def test_a_second_signal_ends_at_once(place: Path) -> None:
         assert process.wait(10) == 20
         assert process.stdout is not None
         assert json.loads(process.stdout.read())["exit_code"] == 20
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("option", ["--exclude-from", "--log-file"])
+def test_a_signal_ends_the_wait_for_a_pipe(option: str, number: signal.Signals, place: Path) -> None:
+    """A FIFO that nobody opens at its other end holds no run that is to end: 20, with a summary, and nothing done."""
+    os.mkfifo(place / "pipe")
+    code = (
+        "import sys, deltasync.cli.transfer as transfer\n"
+        "from deltasync.cli.main import main\n"
+        "make = transfer.make_job\n"
+        "def told(*words):\n"
+        "    print('ready', file=sys.stderr, flush=True)\n"
+        "    return make(*words)\n"
+        "transfer.make_job = told\n"
+        "sys.exit(main(sys.argv[1:]))"
+    )
+    process = start("push", "--json", option, place / "pipe", place / "src", place / "dst", code=code)
+    with process:
+        assert process.stderr is not None
+        assert process.stderr.readline() == b"ready\n"
+        process.send_signal(number)
+        out, err = process.communicate(timeout=10)
+    assert (process.returncode, err) == (20, b"deltasync: interrupted\n")
+    assert json.loads(out)["exit_code"] == 20
+    assert not (place / "dst").exists()
+
+
+def test_a_signal_ends_a_run_that_nobody_reads() -> None:
+    """Items for a full pipe do not hold a run that is to end."""
+    code = (
+        "import sys, deltasync.engine.run as run\n"
+        "from deltasync.cli.main import main\n"
+        "from deltasync.errors import Interrupted\n"
+        "def talkative(job, observer, stop):\n"
+        "    for number in range(20_000):\n"
+        "        observer.item('>f+++++++++', b'%d' % number, b'')\n"
+        "    raise Interrupted('interrupted')\n"
+        "run.run = talkative\n"
+        "sys.exit(main(['push', '-i', 'a', 'b']))"
+    )
+    process = start(code=code)
+    with process:
+        assert process.stdout is not None
+        assert process.stdout.read(1) == b">"
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(10) == 20
+        assert process.stderr is not None
+        assert process.stderr.read() == b"deltasync: interrupted\n"
