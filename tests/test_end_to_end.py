@@ -31,7 +31,7 @@ def arguments(server: Sshd, folder: Path, *, backend: str = "openssh", known_hos
     return ["--ssh", backend, "--ssh-config", config, "--port", str(server.port), "--remote-path", REMOTE]
 
 
-def deltasync(*words: str | Path) -> subprocess.CompletedProcess[str]:
+def deltasync(*words: str | Path | int) -> subprocess.CompletedProcess[str]:
     """Run the command."""
     return subprocess.run([*COMMAND, *map(str, words)], capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
 
@@ -100,7 +100,7 @@ def test_what_can_be_missing_at_the_far_end(sshd: Sshd, tmp_path: Path, backend:
     """No deltasync there is 12, no parent directory is 11, no source is 23, no server is 10; each is one line."""
     (tmp_path / "f").write_text("x")
     options = arguments(sshd, tmp_path, backend=backend)
-    missing = [*options[:-1], "/nowhere/deltasync"]
+    missing: list[str | Path] = [*options[:-1], "/nowhere/deltasync"]
     gone = deltasync("push", *missing, tmp_path / "f", "127.0.0.1:f")
     assert (gone.returncode, len(gone.stderr.splitlines())) == (12, 1), gone.stderr
     parent = deltasync("push", *options, tmp_path / "f", f"127.0.0.1:{tmp_path}/a/b/c")
@@ -135,7 +135,7 @@ def test_serve_beneath_a_root_and_read_only(sshd: Sshd, tmp_path: Path) -> None:
     forced = tmp_path / "forced"
     forced.write_text(f"#!/bin/sh\nexec {REMOTE} serve --stdio --root {served} --read-only\n")
     forced.chmod(0o755)
-    options = [*arguments(sshd, tmp_path)[:-1], forced]
+    options: list[str | Path] = [*arguments(sshd, tmp_path)[:-1], forced]
     assert deltasync("pull", *options, "127.0.0.1:/f", tmp_path / "got").returncode == 0
     assert (tmp_path / "got").read_text() == "x"
     assert deltasync("pull", *options, "127.0.0.1:/out/", tmp_path / "leak").returncode == 23

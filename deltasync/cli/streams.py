@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import select
+import stat
 import threading
 
 __all__ = ["STDERR", "STDOUT", "LineWriter", "print_text"]
@@ -15,8 +16,8 @@ STDOUT = 1
 STDERR = 2
 
 CHUNK_BYTES = 4096
-"""Most that is written at once; a pipe that select(2) calls ready takes as much without waiting (PIPE_BUF of pipe(7))."""
-LOOK_EVERY_S = 0.1
+"""Most that is written at once; a pipe that poll(2) calls ready takes as much without waiting (PIPE_BUF of pipe(7))."""
+LOOK_EVERY_MS = 100
 """How often a stop is looked for while nobody reads, and how long a reader is waited for after it."""
 
 
@@ -49,6 +50,8 @@ class LineWriter:
     def __init__(self, descriptor: int, stop: threading.Event | None = None) -> None:
         self._descriptor = descriptor
         self._stop = stop
+        # A regular file takes everything at once; to look before each line would cost more than to write it.
+        self._looks = stop is not None and not stat.S_ISREG(os.fstat(descriptor).st_mode)
         self._over = False
         self.error: OSError | None = None
         self.within_line = False
@@ -68,8 +71,8 @@ class LineWriter:
                 else:
                     self._over = True
             except BlockingIOError:
-                # Another program has made the terminal or pipe that it shares non-blocking, and was faster: it is waited for again.
-                continue
+                # Another program that shares the terminal or pipe has made it non-blocking.
+                self._looks = True
             except BrokenPipeError:
                 self._over = True
             except OSError as error:
@@ -79,11 +82,17 @@ class LineWriter:
 
     def _ready(self) -> bool:
         """Wait until something can be written; False if the run is to stop and nobody reads."""
-        while not select.select([], [self._descriptor], [], LOOK_EVERY_S)[1]:
+        while self._looks and not self._takes(LOOK_EVERY_MS):
             if self._stop is not None and self._stop.is_set():
                 return False
         return True
 
+    def _takes(self, limit_ms: int) -> bool:
+        # A poll object of its own each time, since a signal handler may come in between and look too.
+        poll = select.poll()
+        poll.register(self._descriptor, select.POLLOUT)
+        return bool(poll.poll(limit_ms))
+
     def takes_at_once(self) -> bool:
         """Tell whether a short line can be written without waiting for a reader, and without landing in the middle of another."""
-        return not self.within_line and bool(select.select([], [self._descriptor], [], 0)[1])
+        return not self.within_line and self._takes(0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import select
+import signal
 import threading
 
 import pytest
@@ -109,3 +110,34 @@ def test_a_stop_keeps_no_line_from_a_reader_that_reads() -> None:
     assert os.read(reader, 100) == b"last\n"
     os.close(reader)
     os.close(writer)
+
+
+def test_a_signal_handler_may_write_while_a_line_waits() -> None:
+    """The last words of a second signal do not stumble over the line that nobody reads."""
+    reader, writer = os.pipe()
+    stop = threading.Event()
+    lines = LineWriter(writer, stop)
+    handled: list[bool] = []
+
+    def handle(*_: object) -> None:
+        stop.set()
+        lines.write(b"last words")
+        handled.append(True)
+
+    def interrupt() -> None:
+        while select.select([], [writer], [], 0)[1]:
+            pass
+        os.kill(os.getpid(), signal.SIGUSR1)
+
+    before = signal.signal(signal.SIGUSR1, handle)
+    thread = threading.Thread(target=interrupt)
+    try:
+        thread.start()
+        lines.line("x" * 1_000_000)
+        thread.join(30)
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+        os.close(reader)
+        os.close(writer)
+    assert handled == [True]
+    assert lines.error is None
