@@ -5,19 +5,23 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from array import array
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from deltasync.detect.sources import Sources
 from deltasync.fs.listing import list_names, look, own_entry
 from deltasync.fs.root import Dir
 from deltasync.tree.entry import Entry
 from deltasync.tree.filters import Filters
-from deltasync.tree.names import join
+from deltasync.tree.names import is_reserved, join
 from deltasync.tree.rows import MAX_CHUNK_BYTES, Rows, packed
-from deltasync.tree.sources import CONTENTS
 
-__all__ = ["Directory", "LinkGroups", "Listing", "Terms"]
+__all__ = ["Directory", "LinkGroups", "Listing", "Origins", "Terms"]
+
+Origins: TypeAlias = "array[int]"
+"""Per entry the index of the source that it comes from."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,9 +133,8 @@ class Listing:
             own = own_entry(lease.fd)
             if len(self._fds) == 1:
                 self.own = own
-            if not path and sources.tops[index] != CONTENTS:
-                return [(index, [sources.tops[index]])]
-            names, reserved = list_names(lease.fd)
+            shown = None if path else sources.shown[index]
+            names, reserved = list_names(lease.fd) if shown is None else _parted(shown)
         except OSError as error:
             if len(self._directory.origins) > 1 and error.errno in (errno.ENOTDIR, errno.ENOENT, errno.ELOOP):
                 return []
@@ -154,7 +157,7 @@ class Listing:
         if not self._terms.sources.whole:
             self.listed = True
 
-    def rows(self, names: list[bytes]) -> Iterator[tuple[Rows, bytes | None, bool]]:
+    def rows(self, names: list[bytes]) -> Iterator[tuple[Rows, Origins | None, bool]]:
         """Yield the rows of a slice of the names, in parts small enough for a chunk; the flag marks the last part."""
         rows, found, origins = self._look(names)
         size = sum(map(len, rows[1:]))
@@ -172,7 +175,7 @@ class Listing:
             rows = rows._replace(digests=self._digests(rows, origins, self._terms.digest))
         yield rows, origins, True
 
-    def _look(self, names: list[bytes]) -> tuple[Rows, list[os.stat_result], bytes | None]:
+    def _look(self, names: list[bytes]) -> tuple[Rows, list[os.stat_result], Origins | None]:
         if self._origin is None:
             fd = next(iter(self._fds.values()), -1)
             rows, found = look(fd, names, self._missed)
@@ -180,10 +183,10 @@ class Listing:
             if kept is not None:
                 rows, found = look(fd, kept, self._missed)
             first = next(iter(self._fds), 0)
-            return rows, found, bytes([first]) * rows.entry_count if first else None
+            return rows, found, array("I", [first]) * rows.entry_count if first else None
         return self._look_merged(names)
 
-    def _look_merged(self, names: list[bytes]) -> tuple[Rows, list[os.stat_result], bytes | None]:
+    def _look_merged(self, names: list[bytes]) -> tuple[Rows, list[os.stat_result], Origins]:
         """Look at names that stand in several sources: the first source that has a name gives its entry."""
         assert self._origin is not None
         parts: list[tuple[Entry, os.stat_result, int]] = []
@@ -205,7 +208,7 @@ class Listing:
             b"\0".join(entry.target for entry, _, _ in parts if stat.S_ISLNK(entry.mode)),
             packed("Q", devices),
         )
-        return merged, [status for _, status, _ in parts], bytes(index for _, _, index in parts)
+        return merged, [status for _, status, _ in parts], array("I", [index for _, _, index in parts])
 
     def _kept(self, rows: Rows) -> list[bytes] | None:
         """Return the names that the filters keep, or None where they keep all."""
@@ -236,7 +239,7 @@ class Listing:
                     origins = tuple(self._fds)
                 self._directory.pending.append((name, origins))
 
-    def _digests(self, rows: Rows, origins: bytes | None, digest: Callable[[int, bytes, bytes, int], bytes]) -> bytes:
+    def _digests(self, rows: Rows, origins: Origins | None, digest: Callable[[int, bytes, bytes, int], bytes]) -> bytes:
         made: list[bytes] = []
         for index, entry in enumerate(rows.entries()):
             if stat.S_ISREG(entry.mode):
@@ -247,3 +250,9 @@ class Listing:
         """Let go of the directory."""
         for lease in self._leases:
             lease.release()
+
+
+def _parted(names: list[bytes]) -> tuple[list[bytes], list[bytes]]:
+    """Part names as `list_names` does."""
+    ascending = sorted(set(names))
+    return [name for name in ascending if not is_reserved(name)], [name for name in ascending if is_reserved(name)]

@@ -6,12 +6,14 @@ directories on the way to it what is left of theirs.
 
 from __future__ import annotations
 
+import errno
+import os
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from deltasync.detect.directory import Directory, LinkGroups, Listing, Terms
-from deltasync.tree.names import join
+from deltasync.detect.directory import Directory, LinkGroups, Listing, Origins, Terms
+from deltasync.tree.names import MAX_NAME_BYTES, MAX_PATH_BYTES, join
 from deltasync.tree.rows import MAX_CHUNK_BYTES, Section, pack_sections
 
 __all__ = ["Chunk", "Scan"]
@@ -35,7 +37,7 @@ class Chunk:
     """
 
     sections: tuple[Section, ...]
-    origins: tuple[bytes | None, ...]
+    origins: tuple[Origins | None, ...]
     packed: bytes
     entries: int
     files: int
@@ -45,11 +47,11 @@ class Chunk:
 @dataclass(slots=True)
 class _Batch:
     sections: list[Section] = field(default_factory=list)
-    origins: list[bytes | None] = field(default_factory=list)
+    origins: list[Origins | None] = field(default_factory=list)
     entries: int = 0
     size: int = 0
 
-    def add(self, section: Section, origins: bytes | None, size: int) -> None:
+    def add(self, section: Section, origins: Origins | None, size: int) -> None:
         self.sections.append(section)
         self.origins.append(origins)
         self.entries += section.rows.entry_count
@@ -80,7 +82,11 @@ class Scan:
                 stack.pop()
                 continue
             name, origins = directory.pending.pop()
-            child = Directory(join(directory.path, name), origins, [])
+            path = join(directory.path, name)
+            if len(path) > MAX_PATH_BYTES - MAX_NAME_BYTES:
+                self._terms.failed(path, OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG)))
+                continue
+            child = Directory(path, origins, [])
             yield from self._walk(child)
             if child.pending:
                 stack.append(child)
@@ -99,6 +105,13 @@ class Scan:
     def _walk(self, directory: Directory) -> Iterator[Chunk]:
         """List one directory, add its sections, and note its subdirectories in `pending`."""
         listing = Listing(self._terms, directory, self._groups)
+        try:
+            yield from self._sections(directory.path, listing)
+        finally:
+            listing.close()
+        directory.pending.reverse()
+
+    def _sections(self, path: bytes, listing: Listing) -> Iterator[Chunk]:
         names = listing.names
         at = 0
         first = True
@@ -107,13 +120,11 @@ class Scan:
             at += len(slice_names)
             for rows, origins, is_last_part in listing.rows(slice_names):
                 last = at >= len(names) and is_last_part
-                section = Section(directory.path, listing.own, rows, first, last, listing.incomplete, not listing.listed)
-                yield from self._add(section, origins)
+                empty = not listing.listed and not listing.incomplete
+                yield from self._add(Section(path, listing.own, rows, first, last, listing.incomplete, empty), origins)
                 first = False
-        directory.pending.reverse()
-        listing.close()
 
-    def _add(self, section: Section, origins: bytes | None) -> Iterator[Chunk]:
+    def _add(self, section: Section, origins: Origins | None) -> Iterator[Chunk]:
         size = len(section.path) + sum(map(len, section.rows[1:])) + 64
         batch = self._batch
         if batch.sections and (batch.entries + section.rows.entry_count > CHUNK_ENTRIES or batch.size + size > MAX_CHUNK_BYTES // 2):

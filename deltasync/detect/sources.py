@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from collections.abc import Sequence
 
 from deltasync.fs.root import Root
-from deltasync.tree.sources import CONTENTS, source_place
+from deltasync.tree.sources import CONTENTS, SourcePlace, source_place
 
 __all__ = ["Missing", "Sources", "expand_home"]
 
@@ -25,31 +26,64 @@ class Sources:
     Args:
         paths: The sources as written, at least one.
         beneath: The only directory whose contents may be sent (`serve --root`), or None for no limit.
+        recursive: Whether directories are sent.
 
     Attributes:
-        roots: One per source that is there; paths of the tree are relative to any of them.
-        tops: For each root the one name that it shows, or `CONTENTS`.
+        roots: One for each source that is there, or for several in a row that are named in one directory; paths of the tree are relative
+            to any of them.
+        shown: For each root the names that it shows, or None for its contents.
+        tops: The sources as the tree's root sees them, each once: `CONTENTS` or a name.
         missing: The sources that are not there, with the reason.
+        passed_over: The sources that are directories where these are not sent.
         whole: Whether the contents of some source make up the root.
         lone: Whether the tree is a single entry that is no directory.
     """
 
-    def __init__(self, paths: Sequence[bytes], *, beneath: Root | None = None) -> None:
+    def __init__(self, paths: Sequence[bytes], *, beneath: Root | None = None, recursive: bool = True) -> None:
         self.roots: list[Root] = []
-        self.tops: list[bytes] = []
+        self.shown: list[list[bytes] | None] = []
         self.missing: list[Missing] = []
-        kinds: list[int] = []
+        self.passed_over: list[bytes] = []
+        self._beneath = beneath
+        self._recursive = recursive
+        self._opened = b""
+        tops: dict[bytes, int] = {}
         for path in paths:
             try:
-                root, top, kind = _open_source(path, beneath)
+                place, kind = self._add(path)
             except OSError as error:
                 self.missing.append((path, error))
                 continue
+            if kind is not None:
+                tops.setdefault(place.top, kind)
+        self.tops = tuple(tops)
+        self.whole = CONTENTS in tops
+        self.lone = len(paths) == 1 and len(tops) == 1 and not stat.S_ISDIR(*tops.values())
+
+    def _add(self, path: bytes) -> tuple[SourcePlace, int | None]:
+        """Open a source; return its place and its type, None if it is passed over.
+
+        Raises:
+            OSError: It is not there.
+        """
+        place = source_place(path)
+        shown = self.shown[-1] if self.shown and place.directory == self._opened else None
+        root = _open_directory(place, self._beneath) if place.top == CONTENTS or shown is None else self.roots[-1]
+        try:
+            kind = stat.S_IFDIR if place.top == CONTENTS else stat.S_IFMT(os.stat(place.top, dir_fd=root.fd, follow_symlinks=False).st_mode)
+            if stat.S_ISDIR(kind) and not self._recursive:
+                self.passed_over.append(path)
+                return place, None
+            if place.top != CONTENTS and shown is not None:
+                shown.append(place.top)
+                return place, kind
             self.roots.append(root)
-            self.tops.append(top)
-            kinds.append(kind)
-        self.whole = CONTENTS in self.tops
-        self.lone = len(paths) == 1 and len(kinds) == 1 and not stat.S_ISDIR(kinds[0])
+            self.shown.append(None if place.top == CONTENTS else [place.top])
+            self._opened = place.directory
+            return place, kind
+        finally:
+            if root not in self.roots[-1:]:
+                root.close()
 
     def close(self) -> None:
         """Let go of every directory."""
@@ -57,18 +91,19 @@ class Sources:
             root.close()
 
 
-def _open_source(path: bytes, beneath: Root | None) -> tuple[Root, bytes, int]:
-    place = source_place(path)
+def _open_directory(place: SourcePlace, beneath: Root | None) -> Root:
     if beneath is None:
-        root = Root.open(expand_home(place.directory))
-    else:
-        relative = b"/".join(part for part in place.directory.split(b"/") if part not in (b"", b".", b"~"))
-        with beneath.dir(relative) as directory:
-            root = Root(os.dup(directory.fd))
+        path = expand_home(place.directory)
+        try:
+            return Root.open(path)
+        except PermissionError:
+            # To reach a name it is enough that the directory may be passed.
+            if place.top == CONTENTS or not hasattr(os, "O_PATH"):
+                raise
+            return Root(os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC))
+    parts = [part for part in place.directory.split(b"/") if part not in (b"", b".", b"~")]
     try:
-        if place.top == CONTENTS:
-            return root, CONTENTS, stat.S_IFDIR
-        return root, place.top, stat.S_IFMT(os.stat(place.top, dir_fd=root.fd, follow_symlinks=False).st_mode)
-    except OSError:
-        root.close()
-        raise
+        with beneath.dir(b"/".join(parts)) as directory:
+            return Root(os.dup(directory.fd))
+    except ValueError as error:
+        raise OSError(errno.EINVAL, f"beneath --root there is no such place ({error})") from error

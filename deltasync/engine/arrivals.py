@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-import stat
 from typing import NamedTuple
 
 from deltasync.delta.digest import DIGEST_BYTES, FileDigest
 from deltasync.engine.ground import Ground
+from deltasync.engine.links import Links
 from deltasync.errors import RemoteProtocolError
 from deltasync.fs.root import Dir
+from deltasync.patch.attributes import Lost
 from deltasync.patch.staging import Staged, put_small
 from deltasync.tree.entry import Entry
 from deltasync.tree.names import join
@@ -26,20 +27,23 @@ class Expected(NamedTuple):
 
     Attributes:
         directory: Its directory, relative to the root.
-        entry: What it shall be, localised; size, time and mode are replaced by those that come with the content.
+        entry: What it was listed as, localised; size, time and mode of the file itself come with the content.
         current: What it replaces, if that is of the same type.
+        credited: How many of its listed bytes count as done.
     """
 
     directory: bytes
     entry: Entry
     current: Entry | None
+    credited: int = 0
 
 
 class _Stream:
     """One open stream: the staged file, or None where it could not be made and the content is passed over."""
 
-    def __init__(self, expected: Expected, begin: FileBegin) -> None:
+    def __init__(self, expected: Expected, entry: Entry, begin: FileBegin) -> None:
         self.expected = expected
+        self.entry = entry
         self.size = begin.size
         self.taken = 0
         self.digest = FileDigest(begin.size)
@@ -55,14 +59,15 @@ class Arrivals:
     """Takes contents and puts them in their places.
 
     Attributes:
-        files_done, bytes_done: Files that have come or were given up, and content bytes taken.
+        files_done, bytes_done: Files that have come or were given up, and of what was listed of them and of those in hand, the bytes.
         current: Path of the file in hand.
     """
 
-    def __init__(self, ground: Ground) -> None:
+    def __init__(self, ground: Ground, links: Links) -> None:
         self.files_done = self.bytes_done = 0
         self.current = b""
         self._ground = ground
+        self._links = links
         self._expected: dict[int, Expected] = {}
         self._streams: dict[int, _Stream] = {}
         self._lease: Dir | None = None
@@ -94,7 +99,7 @@ class Arrivals:
             self._release()
             assert self._ground.root is not None
             self._lease = self._ground.root.dir(path)
-            self._gives_group = bool(os.fstat(self._lease.fd).st_mode & stat.S_ISGID)
+            self._gives_group = os.fstat(self._lease.fd).st_gid != self._ground.abilities.gid
         return self._lease.fd
 
     def _take(self, file_id: int) -> Expected:
@@ -110,7 +115,7 @@ class Arrivals:
             if file_id in self._streams:
                 raise RemoteProtocolError(f"the peer sent file {file_id} twice")
             expected = self._take(file_id)
-            directory, entry, current = expected
+            directory, entry, current, credited = expected
             sent = self._as_sent(expected, mtime_ns, mode)
             try:
                 dir_fd = self._directory(directory)
@@ -119,13 +124,20 @@ class Arrivals:
             except (OSError, OverflowError) as error:
                 self._ground.failed(directory, entry.name, error, "it can't be written")
             else:
-                self._ground.counts.files_written += 1
-                self._ground.counts.entries_changed += 1
-                self._ground.lost(directory, entry.name, lost)
+                self._placed(expected, lost)
             self.files_done += 1
+            self.bytes_done += entry.size - credited
             path = join(directory, entry.name)
-        self.bytes_done += len(pack.content)
         self.current = path
+
+    def _placed(self, expected: Expected, lost: Lost) -> None:
+        """Count a file that is in its place."""
+        directory, entry, *_ = expected
+        self._ground.counts.files_written += 1
+        self._ground.counts.entries_changed += 1
+        self._ground.lost(directory, entry.name, lost)
+        if entry.link_group:
+            self._links.stands(entry)
 
     def _as_sent(self, expected: Expected, mtime_ns: int, mode: int) -> Entry:
         entry = expected.entry
@@ -141,8 +153,7 @@ class Arrivals:
             raise RemoteProtocolError("the peer opened too many files at once")
         expected = self._take(message.file_id)
         entry = self._as_sent(expected, message.mtime_ns, message.mode)._replace(size=message.size)
-        expected = expected._replace(entry=entry)
-        stream = self._streams[message.file_id] = _Stream(expected, message)
+        stream = self._streams[message.file_id] = _Stream(expected, entry, message)
         try:
             dir_fd = self._directory(expected.directory)
             stream.staged = Staged.create(dir_fd, entry.name, message.size, sparse=self._ground.settings.sparse)
@@ -154,7 +165,7 @@ class Arrivals:
         """Take the next bytes of a stream."""
         stream = self._stream(message.file_id)
         stream.take(len(message.content))
-        self.bytes_done += len(message.content)
+        self._credit(stream)
         if stream.staged is not None:
             stream.digest.update(message.content)
             try:
@@ -166,7 +177,7 @@ class Arrivals:
         """Take a run of zeros of a stream."""
         stream = self._stream(message.file_id)
         stream.take(message.zero_bytes)
-        self.bytes_done += message.zero_bytes
+        self._credit(stream)
         if stream.staged is not None:
             stream.digest.zeros(message.zero_bytes)
             try:
@@ -177,10 +188,10 @@ class Arrivals:
     def end(self, message: FileEnd) -> None:
         """Close a stream: its digest is proven, then it takes its place."""
         stream = self._stream(message.file_id)
-        del self._streams[message.file_id]
-        self.files_done += 1
         if stream.taken != stream.size:
             raise RemoteProtocolError("the peer ended a file before all of it had come")
+        del self._streams[message.file_id]
+        self._settle(stream.expected)
         if stream.staged is None:
             return
         expected = stream.expected
@@ -191,28 +202,37 @@ class Arrivals:
             )
             return
         try:
-            lost = stream.staged.commit(self._ground.fresh(expected.entry, expected.current))
+            lost = stream.staged.commit(self._ground.fresh(stream.entry, expected.current))
         except (OSError, OverflowError) as error:
             self._fail(stream, error)
         else:
-            self._ground.counts.files_written += 1
-            self._ground.counts.entries_changed += 1
-            self._ground.lost(expected.directory, expected.entry.name, lost)
+            self._placed(expected, lost)
 
     def abort(self, message: FileAbort) -> None:
         """Give a file up, or wait for it to begin anew."""
         stream = self._streams.pop(message.file_id, None)
-        if stream is None:
-            self._take(message.file_id)
-        elif stream.staged is not None:
+        expected = self._take(message.file_id) if stream is None else stream.expected
+        if stream is not None and stream.staged is not None:
             stream.staged.abandon(keep=False)
         if message.again:
             if stream is None:
                 raise RemoteProtocolError("the peer took back a file that it had not begun")
-            self.bytes_done -= stream.taken
-            self._expected[message.file_id] = stream.expected
+            self._expected[message.file_id] = expected
         else:
-            self.files_done += 1
+            self._settle(expected)
+
+    def _credit(self, stream: _Stream) -> None:
+        """Count what has come of a stream, as far as it was listed and was not counted before it began anew."""
+        expected = stream.expected
+        reached = min(stream.taken, expected.entry.size)
+        if reached > expected.credited:
+            self.bytes_done += reached - expected.credited
+            stream.expected = expected._replace(credited=reached)
+
+    def _settle(self, expected: Expected) -> None:
+        """Count a file that needs no more work."""
+        self.files_done += 1
+        self.bytes_done += expected.entry.size - expected.credited
 
     def _stream(self, file_id: int) -> _Stream:
         stream = self._streams.get(file_id)

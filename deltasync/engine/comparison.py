@@ -154,7 +154,7 @@ class Beside:
             if opposite.digest == NO_DIGEST or not stat.S_ISREG(opposite.entry.mode):
                 return False
             try:
-                return digest_at(self.fd, opposite.entry.name, opposite.entry.size) == opposite.digest
+                return digest_at(self.fd, opposite.entry.name, opposite.entry.size, self._ground.check) == opposite.digest
             except (OSError, ValueError):
                 # A file of ours that can't be read is replaced; if that fails too, the failure is reported there.
                 return False

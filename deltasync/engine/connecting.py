@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import TracebackType
@@ -14,6 +15,8 @@ from deltasync.errors import DeltasyncError
 
 __all__ = ["Connection", "Connector"]
 
+MAX_HEARD_LINES = 100
+
 
 @dataclass(frozen=True, slots=True)
 class Connection:
@@ -22,10 +25,12 @@ class Connection:
     Attributes:
         link: The link.
         explain: Turns an error of the first exchange into one that says what is wrong at the other end.
+        heard: Lines that ssh or the far end wrote to standard error since.
     """
 
     link: Link
     explain: Callable[[DeltasyncError], DeltasyncError]
+    heard: deque[bytes]
 
 
 class Connector:
@@ -43,6 +48,8 @@ class Connector:
         self._connection: Connection | None = None
         self._error: BaseException | None = None
         self._cleanups: list[Callable[[], None]] = []
+        self._lock = threading.Lock()
+        self._left = False
         self._thread = threading.Thread(target=self._work, name="deltasync-connect", daemon=True)
 
     def __enter__(self) -> Self:
@@ -52,9 +59,20 @@ class Connector:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         """End what was started."""
+        with self._lock:
+            self._left = True
         for cleanup in self._cleanups:
             cleanup()
         self._thread.join()
+
+    def _ends_with(self, *cleanups: Callable[[], None]) -> None:
+        """Have something done when this ends, which may be now."""
+        with self._lock:
+            if not self._left:
+                self._cleanups += cleanups
+                return
+        for cleanup in cleanups:
+            cleanup()
 
     def settled(self, wait_s: float) -> bool:
         """Wait up to `wait_s` seconds; True once there is a connection or an error."""
@@ -89,21 +107,23 @@ class Connector:
             target=serve_link, args=(far, Limits(to_remote=False), threading.Event()), name="deltasync-far-end", daemon=True
         )
         server.start()
-        self._cleanups.append(near.close)
-        self._cleanups.append(server.join)
-        return Connection(near, lambda error: error)
+        self._ends_with(near.close, server.join)
+        return Connection(near, lambda error: error, deque())
 
     def _ssh(self, remote: Remote) -> Connection:
         from deltasync.channel.ssh import connect
 
         stream = connect(remote)
-        self._cleanups.append(stream.close)
+        self._ends_with(stream.close)
         stream.timeout_s = self._timeout_s
         # Loaded only now: ssh has begun to connect meanwhile.
         from deltasync.channel.secure import open_initiator
 
         try:
-            link = open_initiator(stream)
+            link = open_initiator(stream, peer=str(remote))
         except DeltasyncError as error:
             raise stream.explain(error) from error
-        return Connection(link, stream.explain)
+        # Until now what ssh says explains its failure; from now on it is for the user, told by the control thread in its time.
+        heard: deque[bytes] = deque(maxlen=MAX_HEARD_LINES)
+        stream.heard = heard.append
+        return Connection(link, stream.explain, heard)

@@ -16,7 +16,7 @@ from deltasync.errors import ExitCode
 from deltasync.fs.root import Dir
 from deltasync.tree.names import join
 from deltasync.wire.compression import pays
-from deltasync.wire.messages import MAX_FILE_DATA_BYTES, MAX_PACK_FILES, FileAbort, FileData, FileZeros, Message, Pack
+from deltasync.wire.messages import MAX_FILE_DATA_BYTES, MAX_PACK_FILES, FileAbort, FileBegin, FileData, FileZeros, Message, Pack
 from deltasync.wire.settings import Settings
 
 __all__ = ["Contents", "effective_compression"]
@@ -36,7 +36,7 @@ class Contents:
 
     Attributes:
         literal_bytes: Content bytes sent, before compression.
-        files_done, bytes_done: Files that need no more work, and their bytes with those of the file in hand.
+        files_done, bytes_done: Files that need no more work, and of what was listed of them and of the one in hand, the bytes.
         current: Path of the file in hand.
     """
 
@@ -49,8 +49,10 @@ class Contents:
         self._compress = effective_compression(settings, peer.link)
         self._reporter = reporter
         self._wanted: deque[Wanted] = deque()
+        self._grown = -1
         self._stream: Iterator[Message] | None = None
         self._streamed: Wanted | None = None
+        self._taken = self._credited = 0
         self._buffer = bytearray(MAX_FILE_DATA_BYTES)
         self._squeeze = False
         self._sample_left = 0
@@ -80,7 +82,7 @@ class Contents:
         """Send the next piece: a pack of small files, or a frame of a large one."""
         if self._stream is not None:
             self._continue()
-        elif self._wanted[0].entry.size > PACK_FILE_BYTES:
+        elif self._is_large(self._wanted[0]):
             self._begin(self._wanted.popleft())
         else:
             self._send_pack()
@@ -109,11 +111,11 @@ class Contents:
         mtimes_ns: list[int] = []
         modes: list[int] = []
         contents: list[bytes] = []
-        filled = 0
+        filled = listed = 0
         path = b""
         while self._wanted and filled < PACK_BYTES and len(ids) < MAX_PACK_FILES:
             wanted = self._wanted[0]
-            if wanted.entry.size > PACK_FILE_BYTES:
+            if self._is_large(wanted):
                 break
             self._wanted.popleft()
             try:
@@ -122,7 +124,8 @@ class Contents:
                 self._give_up(wanted, error)
                 continue
             if small is None:
-                self._wanted.appendleft(wanted._replace(entry=wanted.entry._replace(size=PACK_FILE_BYTES + 1)))
+                self._grown = wanted.file_id
+                self._wanted.appendleft(wanted)
                 break
             ids.append(wanted.file_id)
             sizes.append(len(small.content))
@@ -130,6 +133,7 @@ class Contents:
             modes.append(small.mode)
             contents.append(small.content)
             filled += len(small.content)
+            listed += wanted.entry.size
             path = join(wanted.directory, wanted.entry.name)
         if ids:
             self.current = path
@@ -137,6 +141,10 @@ class Contents:
             self._peer.send(Pack(ids, sizes, mtimes_ns, modes, content), squeeze=self._worth(content))
             self._count(filled)
             self.files_done += len(ids)
+            self.bytes_done += listed
+
+    def _is_large(self, wanted: Wanted) -> bool:
+        return wanted.entry.size > PACK_FILE_BYTES or wanted.file_id == self._grown
 
     def _worth(self, content: bytes | memoryview) -> bool:
         return self._compress == "always" or (self._compress == "auto" and pays(content))
@@ -146,6 +154,7 @@ class Contents:
     def _begin(self, wanted: Wanted) -> None:
         self.current = join(wanted.directory, wanted.entry.name)
         self._streamed = wanted
+        self._taken = self._credited = 0
         self._sample_left = 0
         try:
             self._stream = stream(self._directory(wanted), wanted.entry.name, wanted.file_id, self._buffer)
@@ -165,14 +174,17 @@ class Contents:
             return
         if message is None:
             self._stream = None
-            self.files_done += 1
+            self._settle(self._streamed)
             return
         squeeze = False
         if isinstance(message, FileData):
             squeeze = self._sampled(message.content)
             self._count(len(message.content))
+            self._credit(self._streamed, len(message.content))
         elif isinstance(message, FileZeros):
-            self.bytes_done += message.zero_bytes
+            self._credit(self._streamed, message.zero_bytes)
+        elif isinstance(message, FileBegin):
+            self._taken = 0
         self._peer.send(message, squeeze=squeeze)
 
     def _sampled(self, content: bytes | bytearray | memoryview) -> bool:
@@ -191,12 +203,25 @@ class Contents:
             self._reporter.problem(path, "it vanished before it could be sent", ExitCode.VANISHED)
         else:
             self._reporter.problem(path, reason(error, "it can't be read"))
+        self._settle(wanted)
+
+    def _credit(self, wanted: Wanted, count: int) -> None:
+        """Count what is sent of a stream, as far as it was listed and was not counted before it began anew."""
+        self._taken += count
+        reached = min(self._taken, wanted.entry.size)
+        if reached > self._credited:
+            self.bytes_done += reached - self._credited
+            self._credited = reached
+
+    def _settle(self, wanted: Wanted) -> None:
+        """Count a file that needs no more work."""
         self.files_done += 1
+        self.bytes_done += wanted.entry.size - self._credited
+        self._credited = 0
 
     def _count(self, count: int) -> None:
         self.literal_bytes += count
-        self.bytes_done += count
         rate = self._settings.bwlimit_bytes_s
         if rate:
             self._paced_at = max(self._paced_at, time.monotonic() - 0.25) + count / rate
-            self._peer.stop.wait(max(0.0, self._paced_at - time.monotonic()))
+            self._peer.pause(self._paced_at - time.monotonic())

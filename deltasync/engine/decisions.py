@@ -64,11 +64,14 @@ class Decisions:
         self._links = links
         self._arrivals = arrivals
         self._made = destination.made
-        self._tops = frozenset(tree.tops if destination.name is None else (destination.name,))
+        self._tops = frozenset(tree.tops)
+        self._destination = destination
         self._beside: Beside | None = None
         self._path: bytes | None = None
+        self._last_name = self._admitted = b""
         self._blocked = Spool()
         self._loosened = False
+        self._absent: set[bytes] = set()
 
     def close(self) -> None:
         """Let go of the directory in hand."""
@@ -93,7 +96,9 @@ class Decisions:
         """
         if section.first is not (self._path is None) or (self._path is not None and section.path != self._path):
             raise RemoteProtocolError("the peer sent the sections of a directory out of order")
+        self._check_place(section)
         self._check_rules(section)
+        section = self._destination.renamed(section)
         if section.first:
             self._path = section.path
             self._beside = self._open(section)
@@ -105,6 +110,27 @@ class Decisions:
             self._leave(section)
             self._path = None
         return asked
+
+    def _check_place(self, section: Section) -> None:
+        """Refuse a directory that was not asked for, and names that don't follow on those of the section before."""
+        path, names = section.path, section.rows.name_list()
+        if path and (not self._ground.settings.recursive or not (self._tree.whole or path.partition(b"/")[0] in self._tops)):
+            raise RemoteProtocolError("the peer sent a directory that was not asked for")
+        if names:
+            if not section.first and names[0] <= self._last_name:
+                raise RemoteProtocolError("the peer sent the names of a directory out of order")
+            self._last_name = names[-1]
+        elif section.first:
+            self._last_name = b""
+        if self._ground.to_remote or self._ground.filters.empty:
+            return
+        # What is above a directory that was let in was let in with it.
+        above = path
+        while above and not (self._admitted + b"/").startswith(above + b"/"):
+            if self._ground.filters.excluded(above, is_dir=True):
+                raise RemoteProtocolError("the peer sent a directory that the rules exclude")
+            above = split(above)[0]
+        self._admitted = path
 
     def _check_rules(self, section: Section) -> None:
         """Refuse what our own rules exclude, or what was not asked for: the sender should never have sent it."""
@@ -133,8 +159,12 @@ class Decisions:
             if error.errno not in _NOT_THERE:
                 ground.failed(path, b"", error, "the directory can't be opened")
                 return None
+            if self._is_absent(path):
+                return None
             if not ground.settings.dry_run:
-                # Making it failed or was not wanted, which has been said.
+                if not ground.settings.existing:
+                    self._absent.add(path)
+                    ground.reporter.problem(path, "the directory went away while it was worked in; run again")
                 return None
             beside = Beside(ground, path, None)
         if section.empty and beside.occupied and path in self._tree.tops and ground.settings.delete and not ground.settings.force_empty:
@@ -142,6 +172,14 @@ class Decisions:
         if not path and self._tree.whole:
             self._judge_root(section, beside)
         return beside
+
+    def _is_absent(self, path: bytes) -> bool:
+        """Tell whether a directory, or one above it, was not made or not wanted, and that has been said where it matters."""
+        while path:
+            if path in self._absent:
+                return True
+            path = split(path)[0]
+        return False
 
     def _lease(self, path: bytes) -> Dir:
         root, dry_run = self._ground.root, self._ground.settings.dry_run
@@ -185,7 +223,7 @@ class Decisions:
         if beside is None:
             return
         listed_whole = bool(section.path) or self._tree.whole
-        if beside.extras and self._ground.settings.delete and listed_whole:
+        if beside.extras and self._ground.settings.delete and listed_whole and not section.incomplete:
             self._touch(beside)
             self._deletions.note(section.path, beside.extras)
         if beside.reserved:
@@ -212,20 +250,23 @@ class Decisions:
 
     def _judge(self, beside: Beside, opposite: Opposite, first_id: int, asked: Asked) -> None:
         entry, current = opposite.entry, opposite.current
-        if entry.link_group and self._links.follows(beside.path, opposite, beside.policy):
-            if not opposite.same:
+        if entry.link_group and self._links.leads(entry):
+            if self._links.follow(beside.path, opposite, beside.policy):
                 self._touch(beside)
             return
-        if opposite.same:
-            return
         step = decide(entry, current, beside.policy, beside.same_content(opposite))
+        if entry.link_group:
+            self._links.lead(beside.path, opposite, step)
+        if step.deed is Deed.SKIP and entry.kind == stat.S_IFDIR and current is not None:
+            self._absent.add(join(beside.path, entry.name))
         if step.deed in (Deed.KEEP, Deed.SKIP):
             return
         if step.deed is Deed.ATTRIBUTES:
             self._set_attributes(beside, entry, step)
             return
         self._touch(beside)
-        if step.in_the_way and current is not None and stat.S_ISDIR(current.mode) and not self._make_way(beside, entry):
+        blocked = step.in_the_way and current is not None and stat.S_ISDIR(current.mode)
+        if blocked and not self._deletions.make_way(beside.path, beside.fd, entry.name):
             if self._ground.settings.delete:
                 self._blocked.append(_ENCODE((beside.path, first_id + opposite.at, entry)))
                 if step.deed is Deed.CONTENT:
@@ -266,7 +307,11 @@ class Decisions:
                 self._make_one(path, dir_fd, entry, same_type)
             except (OSError, OverflowError, ValueError) as error:
                 ground.failed(directory, entry.name, error, "it can't be made")
+                if entry.kind == stat.S_IFDIR:
+                    self._absent.add(path)
                 return
+            if entry.link_group:
+                self._links.stands(entry)
         ground.counts.entries_changed += 1
         ground.item(path, entry, step)
 
@@ -289,36 +334,6 @@ class Decisions:
 
     # What stands in the way ---------------------------------------------------------------------------------------------------------
 
-    def _make_way(self, beside: Beside, entry: Entry) -> bool:
-        """Clear an empty directory away for an entry of another type; False if it is not empty or must wait."""
-        ground = self._ground
-        path = join(beside.path, entry.name)
-        if ground.settings.dry_run:
-            if not self._occupied(path):
-                return True
-            if ground.settings.delete:
-                return False
-        else:
-            try:
-                os.rmdir(entry.name, dir_fd=beside.fd)
-            except OSError as error:
-                if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
-                    ground.failed(beside.path, entry.name, error, "the directory in its place can't be removed")
-                    return False
-            else:
-                assert ground.root is not None
-                ground.root.forget(path)
-                return True
-            if ground.settings.delete:
-                return False
-        ground.reporter.problem(path, "a directory that is not empty stands in its place; --delete would remove it")
-        return False
-
-    def _occupied(self, path: bytes) -> bool:
-        assert self._ground.root is not None
-        with self._ground.root.dir(path) as lease:
-            return bool(os.listdir(lease.fd))
-
     def unblock(self) -> Iterator[list[int]]:
         """Now that deletions are done, clear directories away that stand in the place of something else.
 
@@ -328,9 +343,7 @@ class Decisions:
         for record in self._blocked:
             directory, file_id, entry = _DECODE(record)
             path = join(directory, entry.name)
-            gone = self._deletions.make_way(path)
-            if not gone:
-                self._ground.reporter.problem(path, "a directory stands in its place and was not removed")
+            if not self._deletions.replace(path):
                 continue
             step = Step(Deed.CONTENT if stat.S_ISREG(entry.mode) else Deed.MAKE, Change.NEW)
             if step.deed is Deed.MAKE or self._ground.settings.dry_run:
@@ -351,5 +364,8 @@ class Decisions:
         assert root is not None
         if step.deed is Deed.CONTENT:
             self._ground.counts.files_written += 1
-        with root.dir(directory) as lease:
-            self._make(directory, lease.fd, entry, None, step)
+        try:
+            with root.dir(directory) as lease:
+                self._make(directory, lease.fd, entry, None, step)
+        except OSError as error:
+            self._ground.failed(directory, entry.name, error, "it can't be made")

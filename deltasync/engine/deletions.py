@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from contextlib import suppress
 
 from deltasync.engine.ground import Ground
@@ -27,7 +29,7 @@ class Deletions:
         self._ground = ground
         self._extras = Spool()
         self._leftovers = Spool()
-        self._skipped = 0
+        self._stopped = False
         self._limit = ground.settings.max_delete
         self._deleted = 0
         self._replaced: bytes | None = None
@@ -54,17 +56,43 @@ class Deletions:
                 for name in reversed(names):
                     self.remove(join(directory, name))
         self._extras = Spool()
-        if self._skipped:
-            why = f"deletions stopped at --max-delete={self._limit}; {self._skipped} more would have gone"
+
+    def conclude(self) -> None:
+        """Say whether `--max-delete` kept something."""
+        if self._stopped:
+            why = f"deletions stopped at --max-delete={self._limit}; more would have gone"
             self._ground.reporter.problem(b".", why, ExitCode.DELETION_GUARD)
 
-    def make_way(self, path: bytes) -> bool:
-        """Delete a directory in whose place something else comes: it is replaced, and only what is in it counts as deleted."""
+    def make_way(self, directory: bytes, dir_fd: int, name: bytes) -> bool:
+        """Clear an empty directory away for something else; False if it stays, or waits for `replace`."""
+        ground, path = self._ground, join(directory, name)
+        try:
+            occupied = self._occupied(path) if ground.settings.dry_run else not _removed(dir_fd, name)
+        except OSError as error:
+            if not ground.settings.delete:
+                ground.failed(directory, name, error, "the directory in its place can't be removed")
+            return False
+        if not occupied and ground.root is not None and not ground.settings.dry_run:
+            ground.root.forget(path)
+        if occupied and not ground.settings.delete:
+            ground.reporter.problem(path, "a directory that is not empty stands in its place; --delete would remove it")
+        return not occupied
+
+    def _occupied(self, path: bytes) -> bool:
+        assert self._ground.root is not None
+        with self._ground.root.dir(path) as lease:
+            return bool(os.listdir(lease.fd))
+
+    def replace(self, path: bytes) -> bool:
+        """Delete a directory in whose place something else comes: only what is in it counts as deleted. False if it stays."""
         self._replaced = path
         try:
-            return self.remove(path)
+            gone = self.remove(path)
         finally:
             self._replaced = None
+        if not gone:
+            self._ground.reporter.problem(path, "a directory stands in its place and was not removed")
+        return gone
 
     def remove(self, path: bytes) -> bool:
         """Delete an entry and what is beneath it, but for what filters protect; True if it is gone."""
@@ -83,16 +111,18 @@ class Deletions:
         ground.root.forget(path)
         return gone
 
-    def _allowed(self) -> bool:
+    def _allowed(self, path: bytes) -> bool:
+        self._ground.check()
+        if path == self._replaced:
+            return True
         if self._limit is not None and self._deleted >= self._limit:
-            self._skipped += 1
+            self._stopped = True
             return False
         self._deleted += 1
         return True
 
     def _removed(self, path: bytes, is_directory: bool) -> None:
         if path == self._replaced:
-            self._deleted -= 1
             return
         self._ground.counts.files_deleted += 1
         if self._ground.settings.itemize:
@@ -112,3 +142,14 @@ class Deletions:
             with suppress(OSError), root.dir(directory) as lease:
                 for name in names:
                     clean_stale(lease.fd, name)
+
+
+def _removed(dir_fd: int, name: bytes) -> bool:
+    """Remove a directory if it is empty; False if it is not."""
+    try:
+        os.rmdir(name, dir_fd=dir_fd)
+    except OSError as error:
+        if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
+            return False
+        raise
+    return True

@@ -41,6 +41,8 @@ class Destination:
             return section
         if section.path or section.rows.entry_count > 1:
             raise RemoteProtocolError("the peer sent several entries where it had announced one")
+        if any(map(stat.S_ISDIR, section.rows.mode_column())):
+            raise RemoteProtocolError("the peer sent a directory where it had announced none")
         if not section.rows.entry_count:
             return section
         return Section(section.path, section.own, section.rows._replace(names=self.name), section.first, section.last)
@@ -65,6 +67,8 @@ def open_destination(dest: bytes, tree: Tree, settings: Settings, *, beneath: Ro
     except OSError as error:
         hint = "; its parent directory is missing: make it, or use --mkpath" if error.errno == errno.ENOENT else ""
         raise DestinationError(f"{shown(dest)}: the destination can't be opened: {error.strerror}{hint}") from error
+    except ValueError as error:
+        raise DestinationError(f"{shown(dest)}: the destination can't be opened: {error}") from error
 
 
 def _open_at(dest: bytes, tree: Tree, settings: Settings) -> Destination:
@@ -121,8 +125,12 @@ def _open_beneath(dest: bytes, tree: Tree, settings: Settings, beneath: Root) ->
     if settings.mkpath and not settings.dry_run:
         for depth in range(1, len(parts)):
             _make(beneath, b"/".join(parts[: depth - 1]), parts[depth - 1])
+    if settings.dry_run and settings.mkpath and not _stands(beneath, parent):
+        return Destination(None, made=True, name=name if tree.lone and not dest.endswith(b"/") else None)
+    held = _held(beneath, parent)
     if tree.lone and not dest.endswith(b"/"):
-        return Destination(_held(beneath, parent), name=name)
+        return Destination(held, name=name)
+    held.close()
     if settings.dry_run:
         return Destination(None, made=True)
     _make(beneath, parent, name)
@@ -136,6 +144,14 @@ def _make(beneath: Root, parent: bytes, name: bytes) -> None:
         except FileExistsError:
             # What is there is a directory, or opening it says that it is none.
             return
+
+
+def _stands(beneath: Root, path: bytes) -> bool:
+    try:
+        beneath.dir(path).release()
+    except FileNotFoundError:
+        return False
+    return True
 
 
 def _held(beneath: Root, path: bytes) -> Root:

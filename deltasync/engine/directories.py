@@ -9,6 +9,7 @@ import msgspec
 from deltasync.engine.ground import Ground
 from deltasync.engine.spool import Spool
 from deltasync.patch.attributes import Attributes, apply_fd
+from deltasync.tree.names import split
 
 __all__ = ["Directories"]
 
@@ -36,7 +37,9 @@ class Directories:
             path, attributes = _DECODE(record)
             try:
                 with root.dir(path) as lease:
-                    apply_fd(lease.fd, attributes, stat.S_IFDIR)
+                    lost = apply_fd(lease.fd, attributes, stat.S_IFDIR)
             except (OSError, OverflowError) as error:
                 self._ground.failed(path, b"", error, "the directory's attributes can't be set")
+            else:
+                self._ground.lost(*split(path), lost)
         self._spool = Spool()

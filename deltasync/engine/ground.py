@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from deltasync.engine.reporter import Reporter, reason
@@ -73,6 +74,7 @@ class Ground:
         filters: Which entries at the destination are protected.
         reporter: Hears of items and problems.
         abilities: What this process may do.
+        check: Called again and again while something takes long; raises what ends the session.
         to_remote: Whether the user sees this side as the remote one.
         users, groups: The sender's numbers to ours.
         granularity: How finely mtimes are kept.
@@ -85,6 +87,7 @@ class Ground:
     filters: Filters
     reporter: Reporter
     abilities: Abilities
+    check: Callable[[], None]
     to_remote: bool
     users: OwnerNumbers = field(default_factory=OwnerNumbers.of_users)
     groups: OwnerNumbers = field(default_factory=OwnerNumbers.of_groups)
@@ -95,6 +98,11 @@ class Ground:
     def __post_init__(self) -> None:
         """Fold what this process can do into what is asked for."""
         self.keeps_owner = self.settings.owner and self.abilities.is_root
+
+    @property
+    def staged(self) -> int:
+        """How many files were replaced by staged ones."""
+        return 0 if self.settings.dry_run else self.counts.files_written
 
     def keeps_group(self, gid: int) -> bool:
         """Tell whether an entry of this group (by our numbers) gets it."""
@@ -176,7 +184,7 @@ class Ground:
         """Report what of an entry's attributes the system did not permit to be kept."""
         if lost:
             what = ", ".join(str(part.name).lower() for part in Lost if part in lost)
-            self.reporter.problem(join(directory, name), f"it is in place, but this filesystem or user can't keep its {what}")
+            self.reporter.problem(join(directory, name) or b".", f"it is in place, but this filesystem or user can't keep its {what}")
 
     def failed(self, directory: bytes, name: bytes, error: OSError | ValueError | OverflowError, deed: str) -> None:
         """Report that something could not be done with an entry."""

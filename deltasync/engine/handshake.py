@@ -10,10 +10,12 @@ from deltasync._native import engine_name
 from deltasync.channel.stream import Link
 from deltasync.engine.peer import Peer
 from deltasync.errors import RemoteProtocolError
-from deltasync.wire.messages import Hello, Message, Note, Ready, Setup
+from deltasync.tree.names import check_name
+from deltasync.tree.sources import CONTENTS
+from deltasync.wire.messages import Hello, Message, Note, Ready, Setup, Tree
 from deltasync.wire.session import Speaker
 
-__all__ = ["FEATURES", "accept", "ask", "ready"]
+__all__ = ["FEATURES", "accept", "ask", "opening", "ready"]
 
 FEATURES: tuple[str, ...] = ()
 """Optional features of this side; those that both sides name are in force."""
@@ -90,3 +92,30 @@ def accept(peer: Peer) -> Setup:
 def ready(peer: Peer) -> None:
     """Say that what was asked for can be done."""
     peer.send(Ready(engine_name()))
+
+
+def opening(peer: Peer, take: Callable[[Message], bool]) -> Tree:
+    """Return the first message of the side that sends a tree.
+
+    Args:
+        peer: The session.
+        take: Takes what the peer reports before it; False for a message that is no report.
+
+    Raises:
+        DeltasyncError: The link failed, or the peer sent something else, or a tree that can't be.
+    """
+    message = peer.receive()
+    while message is not None and take(message):
+        message = peer.receive()
+    if not isinstance(message, Tree):
+        raise RemoteProtocolError(f"the peer sent {type(message).__name__} where Tree was due")
+    try:
+        for top in message.tops:
+            if top != CONTENTS:
+                check_name(top)
+    except ValueError as error:
+        raise RemoteProtocolError(f"the peer sends a tree of an {error}") from error
+    # A lone entry may take another name and so another root: that of contents would then be a directory that was never named.
+    if message.whole is not (CONTENTS in message.tops) or (message.lone and (message.whole or len(message.tops) != 1)):
+        raise RemoteProtocolError("the peer sends a tree that can't be")
+    return message

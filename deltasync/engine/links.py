@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
+import errno
+import stat
 
 import msgspec
 
 from deltasync.engine.comparison import Identity, Opposite
+from deltasync.engine.deletions import Deletions
 from deltasync.engine.ground import Ground
 from deltasync.engine.spool import Spool
 from deltasync.fs.listing import entry_at
 from deltasync.patch.make import make_link
 from deltasync.tree.entry import Entry
-from deltasync.tree.names import join, split
+from deltasync.tree.names import join, shown, split
 from deltasync.tree.plan import Change, Deed, Policy, Step, decide
 
 __all__ = ["Links"]
@@ -24,27 +26,39 @@ _DECODE = msgspec.msgpack.Decoder(tuple[bytes, bytes, Entry]).decode
 class Links:
     """The groups of hard links of a run."""
 
-    def __init__(self, ground: Ground) -> None:
+    def __init__(self, ground: Ground, deletions: Deletions) -> None:
         self._ground = ground
+        self._deletions = deletions
         self._leaders: dict[int, tuple[bytes, Identity | None]] = {}
+        self._awaited: set[int] = set()
         self._followers = Spool()
 
-    def follows(self, directory: bytes, opposite: Opposite, policy: Policy) -> bool:
-        """Tell whether an entry is linked later to another; False for the first of its group, which is treated like any entry.
+    def lead(self, directory: bytes, opposite: Opposite, step: Step) -> None:
+        """Take note of what becomes of an entry that follows no other: unless it is skipped, the others of its group follow it."""
+        entry = opposite.entry
+        if step.deed is Deed.SKIP:
+            return
+        stays = step.deed in (Deed.KEEP, Deed.ATTRIBUTES)
+        self._leaders[entry.link_group] = (join(directory, entry.name), opposite.identity if stays else None)
+        if not stays and not self._ground.settings.dry_run:
+            self._awaited.add(entry.link_group)
 
-        One that needs nothing, since it is already another name of its unchanged leader, is forgotten at once.
-        """
+    def stands(self, entry: Entry) -> None:
+        """Take note that an entry has come to its place, so that others may be linked to it."""
+        self._awaited.discard(entry.link_group)
+
+    def leads(self, entry: Entry) -> bool:
+        """Tell whether an entry belongs to a group that has a first name, so that it is for `follow`."""
+        return entry.link_group in self._leaders
+
+    def follow(self, directory: bytes, opposite: Opposite, policy: Policy) -> bool:
+        """Have an entry linked later to the first of its group; False if it needs nothing, or an option forbids it."""
         entry, current = opposite.entry, opposite.current
-        known = self._leaders.get(entry.link_group)
-        if known is None:
-            step = decide(entry, current, policy, lambda: True)
-            stays = step.deed in (Deed.KEEP, Deed.ATTRIBUTES, Deed.SKIP)
-            self._leaders[entry.link_group] = (join(directory, entry.name), opposite.identity if stays else None)
-            return False
-        leader, identity = known
+        leader, identity = self._leaders[entry.link_group]
         skipped = (policy.existing and current is None) or (policy.ignore_existing and current is not None)
-        if not skipped and (identity is None or identity != opposite.identity):
-            self._followers.append(_ENCODE((directory, leader, entry)))
+        if skipped or (identity is not None and identity == opposite.identity):
+            return False
+        self._followers.append(_ENCODE((directory, leader, entry)))
         return True
 
     def __len__(self) -> int:
@@ -53,7 +67,12 @@ class Links:
     def settle(self, policy: Policy) -> None:
         """Link every follower to its leader."""
         for record in self._followers:
+            self._ground.check()
             directory, leader, entry = _DECODE(record)
+            if entry.link_group in self._awaited:
+                text = f"its other name, {shown(leader)}, could not be put in place; run again"
+                self._ground.reporter.problem(join(directory, entry.name), text)
+                continue
             try:
                 self._link(directory, leader, entry, policy)
             except OSError as error:
@@ -64,16 +83,29 @@ class Links:
         ground = self._ground
         root = ground.root
         current = None
-        if root is not None:
-            with suppress(FileNotFoundError, NotADirectoryError), root.dir(directory) as lease:
-                current = entry_at(lease.fd, entry.name)
+        try:
+            if root is not None:
+                with root.dir(directory) as lease:
+                    current = entry_at(lease.fd, entry.name)
+                    if current is not None and current.kind == stat.S_IFDIR and not self._cleared(directory, lease.fd, entry.name):
+                        return
+        except OSError as error:
+            if not ground.settings.dry_run or error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
+                raise
         step = decide(entry, current, policy, lambda: True)
         same_type = current is not None and current.kind == entry.kind
-        shown = Step(Deed.MAKE, step.change & ~Change.CONTENT if same_type else Change.NEW)
+        told = Step(Deed.MAKE, step.change & ~Change.CONTENT if same_type else Change.NEW)
         if not ground.settings.dry_run:
             assert root is not None
             leader_directory, leader_name = split(leader)
             with root.dir(leader_directory) as from_lease, root.dir(directory) as lease:
                 make_link(from_lease.fd, leader_name, lease.fd, entry.name)
         ground.counts.entries_changed += 1
-        ground.item(join(directory, entry.name), entry, shown, leader=leader)
+        ground.item(join(directory, entry.name), entry, told, leader=leader)
+
+    def _cleared(self, directory: bytes, dir_fd: int, name: bytes) -> bool:
+        """Clear a directory away that stands in the place of a follower; False if it stays, which has been said."""
+        deletions = self._deletions
+        if deletions.make_way(directory, dir_fd, name):
+            return True
+        return self._ground.settings.delete and deletions.replace(join(directory, name))

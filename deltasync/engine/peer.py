@@ -8,18 +8,38 @@ from collections import deque
 from contextlib import suppress
 
 from deltasync.channel.stream import Link
-from deltasync.errors import ConnectionLost, DeltasyncError, Interrupted, PeerFailure, RemoteProtocolError
+from deltasync.errors import ConnectionLost, DeltasyncError, Interrupted, LocalProtocolError, PeerFailure, RemoteProtocolError
 from deltasync.tree.names import shown
-from deltasync.wire.messages import Entries, Failure, FileData, Message, Pack, Ping
+from deltasync.wire.messages import (
+    Entries,
+    Failure,
+    FileData,
+    FileZeros,
+    Items,
+    Message,
+    Note,
+    Owners,
+    Pack,
+    Ping,
+    Trouble,
+    Want,
+    WantDeferred,
+)
 from deltasync.wire.session import Inbound, Outbound, Speaker
 
 __all__ = ["Peer"]
 
 MAX_QUEUED_BYTES = 16 << 20
-"""Content that waits for the control thread; beyond it the reader stops reading, and so the peer stops sending."""
-MAX_QUEUED_MESSAGES = 1 << 17
-"""More messages than this waiting are a peer gone wild. The limit must not block: the sender reads while it sends, or both would wait."""
+"""What waits for the control thread; beyond it the reader stops reading, and so the peer stops sending."""
+MAX_BACKLOG_BYTES = 64 << 20
+"""More than this waiting is a peer gone wild: the sender of a tree reads while it sends, whatever waits, or both sides would wait."""
+MESSAGE_BYTES = 256
+"""About what a message costs besides what it carries."""
+ZEROS_WEIGHT = 4096
+"""What a run of zeros counts among the queued bytes, since it may take longer to write than it takes to send."""
 STOP_GRACE_S = 0.5
+BREAK_GRACE_S = 5.0
+"""How long a peer that broke the session may take to read what was sent to it, and why it ends."""
 POLL_S = 0.1
 WATCH_S = 0.25
 
@@ -28,7 +48,8 @@ class Peer:
     """One session's two directions.
 
     A reader thread takes bytes from the link, opens them and queues messages; the control thread sends and takes. When `stop` is set,
-    waiting ends with `Interrupted`, and a send that is stuck is broken off after a grace of half a second.
+    waiting ends with `Interrupted`, and a send that is stuck is broken off after a grace of half a second; after five if the session is
+    broken and the peer does not read.
 
     Args:
         link: The open link; closed by `close`.
@@ -50,6 +71,7 @@ class Peer:
         self._queued_bytes = 0
         self._changed = threading.Condition()
         self._closed = threading.Event()
+        self._ended = self._broken = self._sends = False
         self._threads = [
             threading.Thread(target=self._read, name="deltasync-reader", daemon=True),
             threading.Thread(target=self._watch, name="deltasync-watch", daemon=True),
@@ -63,6 +85,7 @@ class Peer:
 
     def take_role(self, *, sends: bool) -> None:
         """Say whether this side is the sender of the tree."""
+        self._sends = sends
         self.outbound.take_role(sends=sends)
         self.inbound.take_role(sends=not sends)
 
@@ -93,7 +116,9 @@ class Peer:
                 for message in self._queue:
                     if isinstance(message, Failure):
                         raise _as_error(message)
-                    if message is None or isinstance(message, DeltasyncError):
+                    if isinstance(message, DeltasyncError):
+                        raise message
+                    if message is None:
                         return
                 self._changed.wait(POLL_S)
 
@@ -126,6 +151,32 @@ class Peer:
             raise _as_error(message)
         return message
 
+    def check(self) -> None:
+        """Raise what ends the session, if anything has; for work that takes long and neither sends nor receives.
+
+        Raises:
+            Interrupted: `stop` is set.
+            DeltasyncError: Nothing can come from the peer any more, and why.
+        """
+        if self.stop.is_set():
+            raise Interrupted("interrupted")
+        if not self._ended:
+            return
+        with self._changed:
+            for message in self._queue:
+                if isinstance(message, Failure):
+                    raise _as_error(message)
+                if isinstance(message, DeltasyncError):
+                    raise message
+        raise ConnectionLost("the connection ended before the session was finished")
+
+    def pause(self, wait_s: float) -> None:
+        """Wait for so long, or until the session ends."""
+        deadline = time.monotonic() + wait_s
+        with self._changed:
+            while not self._ended and not self.stop.is_set() and (left_s := deadline - time.monotonic()) > 0:
+                self._changed.wait(min(left_s, POLL_S))
+
     def finish(self) -> None:
         """Say that nothing more follows, and wait for the peer to say the same.
 
@@ -148,6 +199,7 @@ class Peer:
 
     def say_why(self, exit_code: int, text: str) -> None:
         """Tell the peer why the session ends here, and give it a moment to hear it; it may be gone already, and then nobody is told."""
+        self._broken = True
         with suppress(DeltasyncError), self._sending:
             self.link.send(self.outbound.send(Failure(exit_code, text[:1000])))
             self.link.finish()
@@ -183,29 +235,37 @@ class Peer:
                 last = ConnectionLost("the peer ended the session early")
         except DeltasyncError as error:
             last = error
+        except Exception as error:  # noqa: BLE001 - whoever waits for the peer must hear of a defect too, or would wait for ever.
+            last = LocalProtocolError(f"internal error while reading: {type(error).__name__}: {error}; please report it")
         with self._changed:
+            self._ended = True
+            self._broken = self._broken or last is not None
             self._queue.append(last)
             self._changed.notify_all()
 
     def _put(self, message: Message) -> None:
         with self._changed:
-            if len(self._queue) > MAX_QUEUED_MESSAGES:
-                raise RemoteProtocolError("the peer sends more messages than can be taken")
-            while self._queued_bytes > MAX_QUEUED_BYTES:
+            while self._queued_bytes > MAX_QUEUED_BYTES and not (self._sends and self._sending.locked()):
                 if self._closed.is_set():
                     return
                 self._changed.wait(POLL_S)
+            if self._queued_bytes > MAX_BACKLOG_BYTES:
+                raise RemoteProtocolError("the peer sends more than can be taken while it takes nothing")
             self._queue.append(message)
             self._queued_bytes += _weight(message)
             self._changed.notify_all()
 
     def _watch(self) -> None:
-        """Keep the connection alive, and break off what is stuck once `stop` is set."""
+        """Keep the connection alive, and break off what is stuck once `stop` is set or the session is broken."""
         while not self._closed.wait(WATCH_S):
             if self.stop.is_set():
                 if not self._closed.wait(STOP_GRACE_S):
                     self.link.close()
                 return
+            if self._broken and self._sending.locked():
+                if not self._closed.wait(BREAK_GRACE_S) and self._sending.locked():
+                    self.link.close()
+                continue
             if self._ping_s and time.monotonic() - self._sent_at > self._ping_s and self._sending.acquire(blocking=False):
                 try:
                     if self.outbound.open:
@@ -219,8 +279,25 @@ class Peer:
 
 def _weight(message: Message) -> int:
     if isinstance(message, (Pack, FileData)):
-        return len(message.content)
-    return len(message.chunk) if isinstance(message, Entries) else 0
+        return MESSAGE_BYTES + len(message.content)
+    if isinstance(message, FileZeros):
+        return ZEROS_WEIGHT
+    if isinstance(message, Entries):
+        return MESSAGE_BYTES + len(message.chunk)
+    return MESSAGE_BYTES + _carried(message)
+
+
+def _carried(message: Message) -> int:
+    """Return about how many bytes a message carries that has no limit of its own but that of a frame."""
+    if isinstance(message, Items):
+        return sum(MESSAGE_BYTES + len(path) + len(link) for _, path, link in message.items)
+    if isinstance(message, Trouble):
+        return len(message.path) + len(message.text)
+    if isinstance(message, Owners):
+        return sum(MESSAGE_BYTES + len(name) for _, name in (*message.users, *message.groups))
+    if isinstance(message, (Want, WantDeferred)):
+        return len(message.whole) + len(message.deferred) if isinstance(message, Want) else len(message.ids)
+    return len(message.text) if isinstance(message, Note) else 0
 
 
 def _as_error(failure: Failure) -> PeerFailure:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from typing import NamedTuple
 
 from deltasync.delta.digest import FileDigest
-from deltasync.tree.entry import Entry
+from deltasync.tree.entry import Entry, kept_time
 from deltasync.wire.messages import MAX_FILE_DATA_BYTES, MAX_ZEROS_BYTES, FileAbort, FileBegin, FileData, FileEnd, FileZeros, Message
 
 __all__ = ["ATTEMPTS", "PACK_FILE_BYTES", "Changing", "SmallFile", "digest_at", "read_small", "stream"]
@@ -69,7 +69,7 @@ def read_small(dir_fd: int, name: bytes, entry: Entry) -> SmallFile | None:
             content = os.pread(fd, before.st_size + 1, 0)
             after = os.fstat(fd)
             if len(content) == before.st_size and _same(before, after):
-                return SmallFile(content, after.st_mtime_ns, after.st_mode)
+                return SmallFile(content, kept_time(after.st_mtime_ns), after.st_mode)
         raise Changing
     finally:
         os.close(fd)
@@ -98,7 +98,7 @@ def stream(dir_fd: int, name: bytes, file_id: int, buffer: bytearray) -> Iterato
                 yield FileAbort(file_id, again=True)
             before = os.fstat(fd)
             _check_regular(before)
-            yield FileBegin(file_id, before.st_size, before.st_mtime_ns, before.st_mode)
+            yield FileBegin(file_id, before.st_size, kept_time(before.st_mtime_ns), before.st_mode)
             digest = FileDigest(before.st_size)
             complete = yield from _contents(fd, file_id, before, digest, buffer)
             if complete and _same(before, os.fstat(fd)):
@@ -148,8 +148,8 @@ def _next_data(fd: int, at: int, size: int) -> tuple[int, int]:
         return at, size
 
 
-def digest_at(dir_fd: int, name: bytes, size: int) -> bytes:
-    """Return the digest of a file's content.
+def digest_at(dir_fd: int, name: bytes, size: int, check: Callable[[], None] = lambda: None) -> bytes:
+    """Return the digest of a file's content; `check` is called again and again, and may raise what ends the work.
 
     Raises:
         OSError: It can't be read.
@@ -162,8 +162,8 @@ def digest_at(dir_fd: int, name: bytes, size: int) -> bytes:
         status = os.fstat(fd)
         if status.st_size != size:
             raise ValueError("the file has changed")
-        for message in _contents(fd, 0, status, digest, buffer):
-            del message
+        for _ in _contents(fd, 0, status, digest, buffer):
+            check()
         return digest.digest()
     finally:
         os.close(fd)

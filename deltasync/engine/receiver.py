@@ -61,13 +61,12 @@ class Receiver:
     ) -> None:
         self._peer = peer
         self._ground = ground
-        self._destination = destination
         self._tree = tree
         self._watch = watch
         self._directories = Directories(ground)
         self._deletions = Deletions(ground)
-        self._links = Links(ground)
-        self._arrivals = Arrivals(ground)
+        self._links = Links(ground, self._deletions)
+        self._arrivals = Arrivals(ground, self._links)
         self._decisions = Decisions(ground, tree, destination, self._directories, self._deletions, self._links, self._arrivals)
         self._chunks = self.entries = 0
         self._files = self._file_bytes = 0
@@ -87,9 +86,8 @@ class Receiver:
             self._finish()
             counts = self._ground.counts
             self._ground.reporter.flush()
-            self._peer.send(
-                ReceiverDone(counts.files_written, counts.entries_changed, counts.files_deleted, 0, 0, 0, counts.files_written, 0)
-            )
+            staged = self._ground.staged
+            self._peer.send(ReceiverDone(counts.files_written, counts.entries_changed, counts.files_deleted, 0, 0, 0, staged, 0))
             done = self._next()
             if not isinstance(done, SenderDone):
                 raise RemoteProtocolError(f"the peer sent {type(done).__name__} when everything was done")
@@ -129,14 +127,22 @@ class Receiver:
             case FileAbort():
                 arrivals.abort(message)
             case Owners():
-                self._ground.users.learn(message.users)
-                self._ground.groups.learn(message.groups)
+                self._learn(message)
             case EntriesEnd():
+                if message.entries != self.entries:
+                    raise RemoteProtocolError("the peer sent another number of entries than it says")
                 self._end = message
                 self._decisions.end()
             case _:
                 raise RemoteProtocolError(f"the peer sent {type(message).__name__} to a receiver")
         self._tell()
+
+    def _learn(self, message: Owners) -> None:
+        try:
+            self._ground.users.learn(message.users)
+            self._ground.groups.learn(message.groups)
+        except ValueError as error:
+            raise RemoteProtocolError(f"the peer sent {error}") from error
 
     def _compare(self, message: Entries) -> None:
         """Compare a chunk with the destination, do what can be done at once, and ask for the contents that are needed."""
@@ -151,12 +157,14 @@ class Receiver:
         offset = 0
         for section in sections:
             self._count(section)
-            wanted = self._decisions.section(self._destination.renamed(section), self.entries + offset)
+            wanted = self._decisions.section(section, self.entries + offset)
+            sizes = column("Q", section.rows.sizes)
+            self._settled_files -= len(wanted.whole) + len(wanted.deferred)
+            self._settled_bytes -= sum(sizes[index] for index in (*wanted.whole, *wanted.deferred))
             whole.extend(offset + index for index in wanted.whole)
             deferred.extend(offset + index for index in wanted.deferred)
             offset += section.rows.entry_count
         self.entries += offset
-        self._settled_files -= len(whole) + len(deferred)
         self._ground.reporter.flush()
         self._peer.send(Want(self._chunks, packed("I", whole), packed("I", deferred)))
         self._chunks += 1
@@ -165,7 +173,9 @@ class Receiver:
         files = sum(map(stat.S_ISREG, section.rows.mode_column()))
         self._files += files
         self._settled_files += files
-        self._file_bytes += sum(column("Q", section.rows.sizes))
+        file_bytes = sum(column("Q", section.rows.sizes))
+        self._file_bytes += file_bytes
+        self._settled_bytes += file_bytes
 
     def _finish(self) -> None:
         """Do what had to wait for all contents."""
@@ -175,12 +185,13 @@ class Receiver:
             if self._ground.settings.delete:
                 self._ground.reporter.note("nothing was deleted, since parts of the source could not be read")
         root = self._ground.root
-        self._links.settle(self._ground.policy(root.fd if root is not None else -1))
         self._deletions.run()
         for batch in self._decisions.unblock():
             self._peer.send(WantDeferred(packed("Q", batch)))
             while self._arrivals.busy:
                 self._take(self._next())
+        self._links.settle(self._ground.policy(root.fd if root is not None else -1))
+        self._deletions.conclude()
         self._deletions.clean()
         self._directories.settle()
 
@@ -195,7 +206,7 @@ class Receiver:
                 files_total=self._files,
                 bytes_total=self._file_bytes,
                 files_done=self._settled_files + self._arrivals.files_done,
-                bytes_done=self._file_bytes if last else self._arrivals.bytes_done,
+                bytes_done=self._settled_bytes + self._arrivals.bytes_done,
                 bytes_sent=link.bytes_sent + link.bytes_received,
                 total_known=self._end is not None,
                 current=b"" if last else self._arrivals.current,

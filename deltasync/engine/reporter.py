@@ -14,13 +14,16 @@ __all__ = ["LocalReporter", "RemoteReporter", "Reporter", "reason"]
 ITEMS_A_MESSAGE = 512
 ITEM_BYTES_A_MESSAGE = 128 << 10
 MAX_TEXT = 1000
+MAX_TOLD_BYTES = 32 << 20
+"""More problems than this are not told one by one, since whoever hears of them keeps them to the end."""
+PROBLEM_BYTES = 256
 
 
 class Reporter(Protocol):
     """Takes what a role has to tell."""
 
     codes: list[ExitCode]
-    """The exit code of every problem told, so that the role knows how it went."""
+    """The exit codes of all problems, so that the role knows how it went."""
 
     def item(self, code: str, path: bytes, link: bytes = b"") -> None:
         """An entry was created, changed or deleted."""
@@ -49,6 +52,7 @@ class LocalReporter:
 
     def __init__(self, observer: Observer) -> None:
         self._observer = observer
+        self._told_bytes = 0
         self.codes: list[ExitCode] = []
         self.problems: list[Problem] = []
 
@@ -58,8 +62,15 @@ class LocalReporter:
 
     def problem(self, path: bytes, error: str, exit_code: ExitCode = ExitCode.PARTIAL) -> None:
         """See `Reporter`."""
+        if exit_code not in self.codes:
+            self.codes.append(exit_code)
+        before = self._told_bytes
+        self._told_bytes += PROBLEM_BYTES + len(path) + len(error)
+        if self._told_bytes > MAX_TOLD_BYTES:
+            if before <= MAX_TOLD_BYTES:
+                self.note("there are more problems than can be told; mend those above and run again")
+            return
         problem = Problem(path, error, exit_code)
-        self.codes.append(exit_code)
         self.problems.append(problem)
         self._observer.problem(problem)
 

@@ -47,20 +47,27 @@ class Sender:
     Args:
         sources: The opened sources.
         settings: The options.
-        reporter: Hears of problems.
         watch: Hears of progress; None for nobody.
+        check: Called again and again while something takes long; raises what ends the session.
 
     Attributes:
         entries, files, file_bytes: What the scan has seen and sent.
     """
 
-    def __init__(self, sources: Sources, settings: Settings, watch: Callable[[Progress], None] | None = None) -> None:
+    def __init__(
+        self,
+        sources: Sources,
+        settings: Settings,
+        watch: Callable[[Progress], None] | None = None,
+        check: Callable[[], None] = lambda: None,
+    ) -> None:
         self.entries = self.files = self.file_bytes = 0
         self._sources = sources
         self._settings = settings
         self._watch = watch
+        self._check = check
         self._early: list[tuple[bytes, str, ExitCode]] = []
-        self._notes: list[str] = []
+        self._notes = [f"{shown(path)}: skipped, since it is a directory and --recursive is off" for path in sources.passed_over]
         self._read_errors = 0
         self._scan: Iterator[Chunk] | None = iter(
             Scan(
@@ -104,7 +111,7 @@ class Sender:
         for path, error in sources.missing:
             self._read_errors += 1
             self._early.append((path, reason(error, "this source can't be sent"), ExitCode.PARTIAL))
-        peer.send(Tree(sources.whole, tuple(dict.fromkeys(sources.tops)), sources.lone, len(sources.missing)))
+        peer.send(Tree(sources.whole, sources.tops, sources.lone, len(sources.missing)))
         try:
             while self._done is None:
                 self._work()
@@ -205,7 +212,7 @@ class Sender:
     def _digest(self, source: int, directory: bytes, name: bytes, size: int) -> bytes:
         try:
             with self._sources.roots[source].dir(directory) as lease:
-                return digest_at(lease.fd, name, size)
+                return digest_at(lease.fd, name, size, self._check)
         except (OSError, ValueError):
             # The file counts as different then, and reading it for the transfer gives the error its place among the problems.
             return NO_DIGEST

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from deltasync.channel.stream import Link
 from deltasync.detect.sources import Sources
 from deltasync.engine.destination import open_destination
 from deltasync.engine.ground import Abilities, Ground
-from deltasync.engine.handshake import accept, ready
+from deltasync.engine.handshake import accept, opening, ready
 from deltasync.engine.peer import Peer
 from deltasync.engine.receiver import Receiver
 from deltasync.engine.reporter import RemoteReporter, Reporter
@@ -28,7 +29,7 @@ from deltasync.fs.facts import TimeGranularity
 from deltasync.fs.root import Root
 from deltasync.tree.filters import Filters
 from deltasync.tree.names import shown
-from deltasync.wire.messages import Failure, Setup, Tree
+from deltasync.wire.messages import Failure, Setup
 from deltasync.wire.session import Speaker
 from deltasync.wire.settings import Settings
 
@@ -119,19 +120,17 @@ def _receive(peer: Peer, setup: Setup, limits: Limits, reporter: RemoteReporter)
     if limits.read_only:
         raise AuthenticationError("this deltasync serves read-only: nothing can be pushed to it")
     ready(peer)
-    tree = peer.receive()
-    if not isinstance(tree, Tree):
-        raise RemoteProtocolError(f"the peer sent {type(tree).__name__} where Tree was due")
+    tree = opening(peer, reporter.take)
     destination = open_destination(setup.places[0], tree, setup.settings, beneath=limits.beneath)
-    ground = make_ground(destination.root, setup.settings, reporter, to_remote=limits.to_remote)
     try:
+        ground = make_ground(destination.root, setup.settings, reporter, peer.check, to_remote=limits.to_remote)
         Receiver(peer, ground, destination, tree).run()
     finally:
         if destination.root is not None:
             destination.root.close()
 
 
-def make_ground(root: Root | None, settings: Settings, reporter: Reporter, *, to_remote: bool) -> Ground:
+def make_ground(root: Root | None, settings: Settings, reporter: Reporter, check: Callable[[], None], *, to_remote: bool) -> Ground:
     """Return the ground of a receiver.
 
     Raises:
@@ -141,20 +140,20 @@ def make_ground(root: Root | None, settings: Settings, reporter: Reporter, *, to
         filters = Filters.from_wire(settings.rules)
     except ValueError as error:
         raise RemoteProtocolError(f"the peer sent a malformed filter rule: {error}") from error
-    ground = Ground(root, settings, filters, reporter, Abilities.here(), to_remote)
+    ground = Ground(root, settings, filters, reporter, Abilities.here(), check, to_remote)
     ground.granularity = TimeGranularity(may_write=not settings.dry_run)
     return ground
 
 
 def _send(peer: Peer, setup: Setup, limits: Limits, reporter: RemoteReporter) -> None:
-    sources = Sources(setup.places, beneath=limits.beneath)
+    sources = Sources(setup.places, beneath=limits.beneath, recursive=setup.settings.recursive)
     try:
-        if not sources.roots:
+        if not sources.roots and sources.missing:
             path, error = sources.missing[0]
             raise SourceError(f"{shown(path)}: this source can't be sent: {error.strerror}")
         ready(peer)
         try:
-            sender = Sender(sources, setup.settings)
+            sender = Sender(sources, setup.settings, check=peer.check)
         except ValueError as error:
             raise RemoteProtocolError(f"the peer sent a malformed filter rule: {error}") from error
         sender.run(peer, reporter)

@@ -12,7 +12,7 @@ from deltasync.channel.stream import Link
 from deltasync.detect.sources import Sources
 from deltasync.engine.connecting import Connection, Connector
 from deltasync.engine.destination import open_destination
-from deltasync.engine.handshake import ask
+from deltasync.engine.handshake import ask, opening
 from deltasync.engine.job import Job, Observer, Summary
 from deltasync.engine.peer import Peer
 from deltasync.engine.receiver import Receiver
@@ -20,7 +20,8 @@ from deltasync.engine.reporter import LocalReporter, reason
 from deltasync.engine.sender import Sender
 from deltasync.engine.serve import make_ground
 from deltasync.errors import ConnectionLost, DeltasyncError, ExitCode, Interrupted, RemoteProtocolError, worst
-from deltasync.tree.sources import CONTENTS, top_names
+from deltasync.tree.names import shown
+from deltasync.tree.sources import top_names
 from deltasync.wire.messages import Setup, Tree
 
 __all__ = ["Transfer"]
@@ -44,7 +45,7 @@ class Transfer:
         self._connector = connector
         self._began_at = began_at
         self._reporter = LocalReporter(observer)
-        self._sent = self._received = 0
+        self.sent = self.received = 0
         self._cipher = "none"
 
     def run(self) -> Summary:
@@ -57,16 +58,16 @@ class Transfer:
 
     def _push(self) -> Summary:
         job = self._job
-        sources = Sources(job.sources)
+        sources = Sources(job.sources, recursive=job.settings.recursive)
         try:
-            if not sources.roots:
+            if not sources.roots and sources.missing:
                 for path, error in sources.missing:
                     self._reporter.problem(path, reason(error, "this source can't be sent"))
                 return self._summary(Summary())
-            sender = Sender(sources, job.settings, self._observer.progress)
+            sender = Sender(sources, job.settings, self._observer.progress, self._check)
             connection = self._connect(sender.scan_ahead)
             peer = self._ask(connection, Setup(True, (job.dest,), job.settings), sender.scan_ahead)
-            with _Session(self, peer):
+            with _Session(self, peer, connection):
                 done = sender.run(peer, self._reporter)
         finally:
             sources.close()
@@ -88,10 +89,10 @@ class Transfer:
         job = self._job
         connection = self._connect(lambda: False)
         peer = self._ask(connection, Setup(False, job.sources, job.settings), lambda: False)
-        with _Session(self, peer):
+        with _Session(self, peer, connection):
             tree = self._tree(peer)
             destination = open_destination(job.dest, tree, job.settings)
-            ground = make_ground(destination.root, job.settings, self._reporter, to_remote=False)
+            ground = make_ground(destination.root, job.settings, self._reporter, peer.check, to_remote=False)
             try:
                 receiver = Receiver(peer, ground, destination, tree, self._observer.progress)
                 done = receiver.run()
@@ -107,20 +108,20 @@ class Transfer:
                 files_deleted=counts.files_deleted,
                 bytes_total=done.bytes_total,
                 literal_bytes=done.literal_bytes,
-                update_modes={"clone": 0, "stage": 0 if job.settings.dry_run else counts.files_written, "inplace": 0},
+                update_modes={"clone": 0, "stage": ground.staged, "inplace": 0},
             )
         )
 
     def _tree(self, peer: Peer) -> Tree:
         """Take the sender's first message, and refuse a tree that is not what was asked for."""
-        tree = peer.receive()
-        while self._reporter.take(tree) if tree is not None else False:
-            tree = peer.receive()
-        if not isinstance(tree, Tree):
-            raise RemoteProtocolError(f"the peer sent {type(tree).__name__} where Tree was due")
-        if not set(tree.tops) <= set(top_names(self._job.sources)) or tree.whole is not (CONTENTS in tree.tops):
+        tree = opening(peer, self._reporter.take)
+        if not set(tree.tops) <= set(top_names(self._job.sources)):
             raise RemoteProtocolError("the peer sends another tree than was asked for")
         return tree
+
+    def _check(self) -> None:
+        if self._stop.is_set():
+            raise Interrupted("interrupted")
 
     def _connect(self, meanwhile: Callable[[], bool]) -> Connection:
         """Wait for the connection, doing something useful as long as there is anything."""
@@ -141,14 +142,19 @@ class Transfer:
 
     def count(self, link: Link) -> None:
         """Add a link's bytes to those of the run."""
-        self._sent += link.bytes_sent
-        self._received += link.bytes_received
+        self.sent += link.bytes_sent
+        self.received += link.bytes_received
+
+    def pass_on(self, connection: Connection) -> None:
+        """Tell the user what ssh or the far end wrote to standard error."""
+        for line in connection.heard:
+            self._observer.note(f"{self._job.remote}: {shown(line)}")
 
     def _summary(self, counted: Summary) -> Summary:
         return replace(
             counted,
-            bytes_sent=self._sent,
-            bytes_received=self._received,
+            bytes_sent=self.sent,
+            bytes_received=self.received,
             problems=tuple(self._reporter.problems),
             elapsed_s=time.monotonic() - self._began_at,
             channel="local" if self._job.remote is None else "ssh",
@@ -161,9 +167,10 @@ class Transfer:
 class _Session:
     """One session from its first message to its end: finished when all went well, broken off with a word to the peer otherwise."""
 
-    def __init__(self, owner: Transfer, peer: Peer) -> None:
+    def __init__(self, owner: Transfer, peer: Peer, connection: Connection) -> None:
         self._owner = owner
         self._peer = peer
+        self._connection = connection
 
     def __enter__(self) -> None:
         """Nothing is to be done."""
@@ -179,3 +186,4 @@ class _Session:
         finally:
             self._owner.count(peer.link)
             peer.close()
+            self._owner.pass_on(self._connection)

@@ -10,7 +10,7 @@ import os
 import stat
 from collections.abc import Callable, Sequence
 
-from deltasync.tree.entry import Entry
+from deltasync.tree.entry import Entry, kept_time
 from deltasync.tree.names import RESERVED_PREFIX
 from deltasync.tree.rows import Rows, packed
 
@@ -48,7 +48,7 @@ def entry_of(name: bytes, status: os.stat_result, target: bytes = b"") -> Entry:
     mode = status.st_mode
     size = status.st_size if stat.S_ISREG(mode) else 0
     rdev = status.st_rdev if stat.S_ISCHR(mode) or stat.S_ISBLK(mode) else 0
-    return Entry(name, mode, size, status.st_mtime_ns, status.st_uid, status.st_gid, target, rdev)
+    return Entry(name, mode, size, kept_time(status.st_mtime_ns), status.st_uid, status.st_gid, target, rdev)
 
 
 def own_entry(dir_fd: int) -> Entry:
@@ -105,13 +105,21 @@ def look(dir_fd: int, names: Sequence[bytes], failed: Failure) -> tuple[Rows, li
         b"\0".join(kept),
         packed("I", modes),
         sizes,
-        packed("q", [status.st_mtime_ns for status in found]),
+        _times(found),
         packed("I", [status.st_uid for status in found]),
         packed("I", [status.st_gid for status in found]),
         b"\0".join(targets),
         devices,
     )
     return rows, found
+
+
+def _times(found: Sequence[os.stat_result]) -> bytes:
+    times_ns = [status.st_mtime_ns for status in found]
+    try:
+        return packed("q", times_ns)
+    except OverflowError:
+        return packed("q", [kept_time(time_ns) for time_ns in times_ns])
 
 
 def _look_each(dir_fd: int, names: Sequence[bytes], failed: Failure) -> tuple[list[os.stat_result], list[bytes]]:

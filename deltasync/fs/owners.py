@@ -7,7 +7,10 @@ import os
 import pwd
 from collections.abc import Callable, Iterable
 
-__all__ = ["OwnerNames", "OwnerNumbers", "group_name", "user_name"]
+__all__ = ["MAX_OWNERS", "OwnerNames", "OwnerNumbers", "group_name", "user_name"]
+
+MAX_OWNERS = 1 << 18
+"""How many numbers of the peer's users, and of its groups, are taken."""
 
 
 def user_name(uid: int) -> bytes:
@@ -54,6 +57,7 @@ class OwnerNumbers:
 
     def __init__(self, find: Callable[[bytes], int]) -> None:
         self._find = find
+        self._learned = 0
         self._map: dict[int, int] = {}
 
     @classmethod
@@ -67,8 +71,15 @@ class OwnerNumbers:
         return cls(lambda name: grp.getgrnam(os.fsdecode(name)).gr_gid)
 
     def learn(self, pairs: Iterable[tuple[int, bytes]]) -> None:
-        """Take names of the peer's numbers; 0 is always 0."""
+        """Take names of the peer's numbers; 0 is always 0.
+
+        Raises:
+            ValueError: The peer names more than `MAX_OWNERS`.
+        """
         for number, name in pairs:
+            self._learned += 1
+            if self._learned > MAX_OWNERS:
+                raise ValueError(f"more than {MAX_OWNERS} owners")
             if not number or b"\0" in name:
                 continue
             try:

@@ -33,7 +33,7 @@ class _Watcher(NamedTuple):
 
     protected: Callable[[bytes, bool], bool]
     removed: Callable[[bytes, bool], None]
-    allowed: Callable[[], bool]
+    allowed: Callable[[bytes], bool]
     failed: Callable[[Problem], None]
 
     def fail(self, path: bytes, error: OSError) -> None:
@@ -46,7 +46,7 @@ def remove_tree(
     path: bytes,
     protected: Callable[[bytes, bool], bool],
     removed: Callable[[bytes, bool], None],
-    allowed: Callable[[], bool],
+    allowed: Callable[[bytes], bool],
     *,
     failed: Callable[[Problem], None],
     dry_run: bool = False,
@@ -62,7 +62,7 @@ def remove_tree(
         protected: Whether an entry (its path, whether it is a directory) must stay; what is in a protected directory is not looked at. It
             may be asked twice.
         removed: Told each entry that is gone: its path, and whether it was a directory. Reserved names are not told.
-        allowed: Asked before each removal; False ends the work there.
+        allowed: Asked before each removal, with the path; False ends the work there.
         failed: Told each entry that could not be removed; the work goes on.
         dry_run: Remove nothing, and tell and return what would be.
 
@@ -239,7 +239,7 @@ class _Removal:
 
     def _remove_entry(self, path: bytes, name: bytes, level: _Level | None) -> bool:
         """Remove one non-directory; False if it stays."""
-        if not self._watcher.allowed():
+        if not self._watcher.allowed(path):
             self._stopped = True
             return False
         if not self._dry_run:
@@ -255,7 +255,7 @@ class _Removal:
 
     def _remove_level(self, level: _Level) -> None:
         """Remove the directory in hand, which seems to be empty."""
-        if not level.permitted and not self._watcher.allowed():
+        if not level.permitted and not self._watcher.allowed(self._path):
             self._stopped = True
             return
         level.permitted = True

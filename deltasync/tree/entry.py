@@ -8,10 +8,18 @@ from __future__ import annotations
 import stat
 from typing import NamedTuple
 
-__all__ = ["NO_GROUP", "Entry"]
+__all__ = ["NO_GROUP", "Entry", "kept_time"]
 
 NO_GROUP = 0
 """`Entry.link_group` of an entry that is no hard link of another."""
+
+
+MAX_TIME_NS = (1 << 63) - 1
+
+
+def kept_time(time_ns: int) -> int:
+    """Return a time as an entry can hold it, in 64 bits of nanoseconds: the nearest one, where it lies before 1677 or after 2262."""
+    return max(-MAX_TIME_NS - 1, min(time_ns, MAX_TIME_NS))
 
 
 class Entry(NamedTuple):

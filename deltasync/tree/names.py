@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["MAX_NAME_BYTES", "RESERVED_PREFIX", "check_name", "check_path", "is_reserved", "join", "shown", "split"]
+__all__ = ["MAX_NAME_BYTES", "MAX_PATH_BYTES", "RESERVED_PREFIX", "check_name", "check_path", "is_reserved", "join", "shown", "split"]
 
 MAX_NAME_BYTES = 255
 MAX_PATH_BYTES = 1 << 18

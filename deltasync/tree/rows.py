@@ -225,11 +225,15 @@ def _unpack_one(chunk: bytes, at: int) -> tuple[Section, int]:
     path = check_path(chunk[at : at + length])
     if len(path) != length:
         raise ValueError("a chunk of entries is cut short")
+    if b"/" + RESERVED_PREFIX in b"/" + path:
+        raise ValueError("a directory's name begins with the reserved prefix")
     at += length
     flags, mode, mtime_ns, uid, gid, count, names, targets, rdevs, links, digests = _HEADER.unpack_from(chunk, at)
     at += _HEADER.size
-    if count > MAX_SECTION_ENTRIES or links > count or rdevs > count or flags > 15 or digests > 1 or not stat.S_ISDIR(mode):
+    if count > MAX_SECTION_ENTRIES or links > count or rdevs > count or flags > 15 or digests > 1:
         raise ValueError("a section's header is beyond its limits")
+    if not stat.S_ISDIR(mode) or mode > 0xFFFF:
+        raise ValueError("a section is of no directory")
     fixed = (names, 4 * count, 8 * count, 8 * count, 4 * count, 4 * count, targets, 8 * rdevs, 4 * links, 8 * links)
     columns: list[bytes] = []
     for size in fixed:

@@ -71,7 +71,7 @@ _BEGIN = struct.Struct("<QQqI")
 _ID = struct.Struct("<Q")
 _ZEROS = struct.Struct("<QQ")
 _END = struct.Struct("<Q32s")
-_ABORT = struct.Struct("<Q?")
+_ABORT = struct.Struct("<QB")
 
 
 def encode(message: Message) -> tuple[Type, list[Part]]:
@@ -107,6 +107,8 @@ def decode(kind: Type, body: memoryview) -> Message:
         return decoder(body)
     except struct.error as error:
         raise ValueError(f"message {kind.name} has a wrong length") from error
+    except RecursionError as error:
+        raise ValueError(f"message {kind.name} is nested too deeply") from error
 
 
 def _decode_pack(body: memoryview) -> Pack:
@@ -121,8 +123,8 @@ def _decode_pack(body: memoryview) -> Pack:
         columns.append(made)
         at += width * count
     ids, sizes, mtimes_ns, modes = columns
-    if sum(sizes) != len(body) - at or max(ids) > MAX_ID:
-        raise ValueError("a pack's sizes don't add up to its content")
+    if sum(sizes) != len(body) - at or max(ids) > MAX_ID or max(modes) > 0xFFFF:
+        raise ValueError("a pack's sizes don't add up to its content, or a number or mode is beyond its limit")
     return Pack(ids, sizes, mtimes_ns, modes, body[at:])
 
 
@@ -147,6 +149,13 @@ def _decode_zeros(body: memoryview) -> FileZeros:
     return zeros
 
 
+def _decode_abort(body: memoryview) -> FileAbort:
+    file_id, again = _ABORT.unpack(body)
+    if again > 1:
+        raise ValueError("a file begins anew or does not; there is nothing else")
+    return FileAbort(file_id, bool(again))
+
+
 def _control(made: type[msgspec.Struct]) -> Callable[[memoryview], Message]:
     return cast("Callable[[memoryview], Message]", msgspec.msgpack.Decoder(made).decode)
 
@@ -159,5 +168,5 @@ _DECODERS: dict[Type, Callable[[memoryview], Message]] = {
     Type.FILE_BEGIN: _decode_begin,
     Type.FILE_ZEROS: _decode_zeros,
     Type.FILE_END: lambda body: FileEnd(*_END.unpack(body)),
-    Type.FILE_ABORT: lambda body: FileAbort(*_ABORT.unpack(body)),
+    Type.FILE_ABORT: _decode_abort,
 }

@@ -6,9 +6,13 @@ One frozen value holds every option that both sides must agree on; options of th
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import msgspec
 
 __all__ = ["Settings"]
+
+Count = Annotated[int, msgspec.Meta(ge=0, le=1 << 62)]
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -36,7 +40,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     ignore_existing: bool = False
 
     delete: bool = False
-    max_delete: int | None = None
+    max_delete: Count | None = None
     """At most this many deletions; 0 or more, None for no limit."""
     force_empty: bool = False
 
@@ -47,9 +51,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     rules: tuple[bytes, ...] = ()
     """Filter rules in the order given, each `b"+ PATTERN"` or `b"- PATTERN"` (see `tree.filters`); at most 65,536."""
 
-    compress: str = "auto"
+    compress: Annotated[str, msgspec.Meta(pattern=r"\A(auto|always|never)\Z")] = "auto"
     """`auto` (where a sample shows that it pays), `always` or `never`."""
-    bwlimit_bytes_s: int = 0
+    bwlimit_bytes_s: Count = 0
     """Most content bytes a second that the sender may send; 0 for no limit."""
-    timeout_s: float = 0.0
+    timeout_s: Annotated[float, msgspec.Meta(ge=0)] = 0.0
     """Longest silence of the peer that is accepted; 0 for no limit."""

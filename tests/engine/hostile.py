@@ -64,10 +64,15 @@ def frame(kind: int, body: bytes = b"", *, length: int | None = None) -> bytes:
     return struct.pack("<IB", len(body) if length is None else length, kind) + body
 
 
+def zstd_of(content: bytes) -> bytes:
+    """Return one zstd frame."""
+    return bytes(zstd.compress(content))
+
+
 def squeezed(kind: int, body: bytes, *, length: int | None = None, data: bytes | None = None) -> bytes:
     """Return a compressed frame; `length` and `data` replace what is true."""
     said = struct.pack("<I", len(body) if length is None else length)
-    return frame(kind | COMPRESSED, said + (zstd.compress(body) if data is None else data))
+    return frame(kind | COMPRESSED, said + (zstd_of(body) if data is None else data))
 
 
 def control(kind: int, *fields: Any) -> bytes:
@@ -155,7 +160,7 @@ def digest_of(content: bytes) -> bytes:
     while len(content) > leaf << 16:
         leaf *= 2
     leaves = b"".join(blake3(content[at : at + leaf]).digest() for at in range(0, len(content), leaf))
-    return blake3(struct.pack("<Q", len(content)) + leaves).digest()
+    return bytes(blake3(struct.pack("<Q", len(content)) + leaves).digest())
 
 
 # Entries ----------------------------------------------------------------------------------------------------------------------------------
@@ -193,7 +198,7 @@ def section(path: bytes, *rows: Row, flags: int = 3, **said: Any) -> bytes:
     links = said.get("links", [(index, row.group) for index, row in enumerate(rows) if row.group])
     n = len(rows)
     length = said.get("path_length", len(path))
-    made = struct.pack("<H", length) if length < 0xFFFF else struct.pack("<HI", 0xFFFF, length)
+    made: bytes = struct.pack("<H", length) if length < 0xFFFF else struct.pack("<HI", 0xFFFF, length)
     made += path + struct.pack("<BIqII", flags, said.get("own_mode", 0o040755), 7, 0, 0) + struct.pack("<I", said.get("count", n))
     lengths = (said.get("names_length", len(names)), len(targets), said.get("devices", len(devices)), said.get("links_count", len(links)))
     made += struct.pack("<IIHIB", *lengths, said.get("digests", 0)) + names
@@ -235,7 +240,7 @@ class Await(NamedTuple):
     """A step of a script: go on when so many messages of a type have come, or when the other side will say no more."""
 
     kind: int
-    count: int = 1
+    times: int = 1
 
 
 class Finish(NamedTuple):
@@ -294,15 +299,15 @@ class Speaker:
         elif isinstance(step, Cut):
             self.link.close()
         else:
-            self.awaited(step.kind, step.count)
+            self.awaited(step.kind, step.times)
 
-    def awaited(self, kind: int, count: int = 1) -> bool:
+    def awaited(self, kind: int, times: int = 1) -> bool:
         """Wait until so many messages of a type have come; False if they never will."""
         until = time.monotonic() + self.wait_s
         with self._changed:
-            while not self._over and sum(one.kind == kind for one in self.heard) < count and time.monotonic() < until:
+            while not self._over and sum(one.kind == kind for one in self.heard) < times and time.monotonic() < until:
                 self._changed.wait(until - time.monotonic())
-            return sum(one.kind == kind for one in self.heard) >= count
+            return sum(one.kind == kind for one in self.heard) >= times
 
     def of(self, kind: int) -> list[Heard]:
         """Return what was heard of one type."""

@@ -7,6 +7,7 @@ import os
 import stat
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,7 +25,7 @@ from tests.engine import hostile
 from tests.engine.hostile import Speaker, Step
 from tests.engine.runs import Heard
 
-DEADLINE_S = 20.0
+DEADLINE_S = 2.0
 PARTIAL = b".deltasync~p"
 
 
@@ -84,7 +85,7 @@ class _Ready:
         return True
 
     def result(self) -> Connection:
-        return Connection(self._link, lambda error: error)
+        return Connection(self._link, lambda error: error, deque())
 
 
 @dataclass
@@ -190,8 +191,10 @@ class Arena:
 
 
 def refused(ended: Ended) -> bool:
-    """Tell whether a session ended with a protocol error that the hostile side was told."""
-    return ended.code == ExitCode.PROTOCOL and ended.failure is not None and ended.failure[0] == ExitCode.PROTOCOL
+    """Tell whether a session ended with a protocol error, and the hostile side was told, unless ours had said its last before."""
+    last_words = ended.peer.of(hostile.RECEIVER_DONE) or ended.peer.of(hostile.SENDER_DONE)
+    told = ended.failure is not None and ended.failure[0] == ExitCode.PROTOCOL
+    return ended.code == ExitCode.PROTOCOL and (told or bool(last_words))
 
 
 def peak_bytes() -> int:

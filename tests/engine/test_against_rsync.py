@@ -18,6 +18,10 @@ pytestmark = pytest.mark.needs("rsync")
 OPTIONS: list[tuple[list[str], dict[str, Any]]] = [
     (["-aH", "--delete"], {"hard_links": True, "delete": True}),
     (["-a"], {}),
+    (["-aH", "-u"], {"hard_links": True, "update": True}),
+    (["-aH", "--existing"], {"hard_links": True, "existing": True}),
+    (["-aH", "--ignore-existing"], {"hard_links": True, "ignore_existing": True}),
+    (["-aH", "-c", "--delete"], {"hard_links": True, "checksum": True, "delete": True}),
     (["-a", "--size-only"], {"size_only": True}),
     (["-a", "-c"], {"checksum": True}),
     (["-a", "-u"], {"update": True}),

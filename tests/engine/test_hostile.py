@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from deltasync.errors import ExitCode
+from deltasync.fs import owners
 from tests.engine import hostile
 from tests.engine.hostile import Await, Cut, Finish, Raw, Row, Step, folder, frame, link, section
 from tests.engine.hostile_arena import DEADLINE_S, Arena, forget_peak, peak_bytes, refused
@@ -129,8 +130,6 @@ TREES = {
     "tops with dotdot": hostile.tree(b".."),
     "tops absolute": hostile.tree(b"/etc"),
     "tops with a NUL": hostile.tree(b"a\0b"),
-    "tops reserved": hostile.tree(b".deltasync~x"),
-    "no tops": hostile.control(hostile.TREE, False, [], False, 0),
     "whole without contents": hostile.tree(b"a", whole=True),
     "contents without whole": hostile.tree(whole=False),
     "lone and whole": hostile.tree(lone=True),
@@ -191,14 +190,14 @@ FILES = {
     "again 2": ONE + hostile.begin(0, 3) + hostile.abort(0, 2),
 }
 BOMBS = {
-    "1 GiB as 1 MiB": hostile.squeezed(hostile.ENTRIES, b"", length=1 << 20, data=hostile.zstd.compress(bytes(1 << 28))),
+    "1 GiB as 1 MiB": hostile.squeezed(hostile.ENTRIES, b"", length=1 << 20, data=hostile.zstd_of(bytes(1 << 28))),
     "more than it says": hostile.squeezed(hostile.ENTRIES, bytes(1000), length=999),
     "less than it says": hostile.squeezed(hostile.ENTRIES, bytes(1000), length=1001),
     "says 2^31": hostile.squeezed(hostile.ENTRIES, bytes(1000), length=1 << 31),
     "says 1 MiB and 1": hostile.squeezed(hostile.ENTRIES, bytes((1 << 20) + 1)),
-    "two frames": hostile.squeezed(hostile.ENTRIES, bytes(9), data=hostile.zstd.compress(bytes(9)) * 2),
-    "trailing": hostile.squeezed(hostile.ENTRIES, bytes(9), data=hostile.zstd.compress(bytes(9)) + b"x"),
-    "cut": hostile.squeezed(hostile.ENTRIES, bytes(9), data=hostile.zstd.compress(bytes(9))[:-1]),
+    "two frames": hostile.squeezed(hostile.ENTRIES, bytes(9), data=hostile.zstd_of(bytes(9)) * 2),
+    "trailing": hostile.squeezed(hostile.ENTRIES, bytes(9), data=hostile.zstd_of(bytes(9)) + b"x"),
+    "cut": hostile.squeezed(hostile.ENTRIES, bytes(9), data=hostile.zstd_of(bytes(9))[:-1]),
     "no zstd": hostile.squeezed(hostile.ENTRIES, bytes(9), data=b"not zstd at all"),
     "window of 128 MiB": hostile.squeezed(hostile.ENTRIES, b"", data=ZSTD_WINDOW),
     "three bytes": frame(hostile.ENTRIES | hostile.COMPRESSED, b"abc"),
@@ -217,7 +216,7 @@ SETUPS = {
     "timeout nan": hostile.setup(True, [b""], timeout_s=float("nan")),
     "compress perhaps": hostile.setup(True, [b""], compress="perhaps"),
     "rule of nothing": hostile.setup(True, [b""], rules=[b"x"]) + WHOLE,
-    "65,537 rules": hostile.setup(True, [b""], rules=[b"- a"] * 65537),
+    "65,537 rules": hostile.setup(True, [b""], rules=[b"- a"] * 65537) + WHOLE,
     "2^32-1 rules": hostile.setup(True, [b""], rules=Raw(b"\xdd\xff\xff\xff\xff")),
     "nested settings": hostile.control(hostile.SETUP, True, [b""], NESTED),
     "nested more": hostile.control(hostile.SETUP, True, [b""], {}, NESTED),
@@ -251,3 +250,165 @@ def test_what_the_protocol_does_not_allow_ends_a_push(name: str, arena: Arena) -
     assert refused(ended), (ended.code, ended.failure)
     assert time.monotonic() - began_at < DEADLINE_S / 2
     assert (Path(os.fsdecode(arena.root)) / "in" / "mine").read_text() == "mine"
+
+
+def test_a_section_cut_anywhere_is_refused(arena: Arena) -> None:
+    """A chunk that ends within a section, at any byte, is no chunk."""
+    whole = section(b"in", Row(b"a", 0o120777, target=b"t", group=1), Row(b"b", 0o020600, rdev=9), digests=0)
+    for at in range(1, len(whole)):
+        ended = arena.serve(OPEN + WHOLE + frame(hostile.ENTRIES, whole[:at]))
+        assert refused(ended), at
+
+
+END: tuple[Step, ...] = (Await(hostile.RECEIVER_DONE), hostile.sender_done(), Finish())
+"""How the side that sends takes its leave."""
+STREAMED = hostile.digest_of(b"y" * 2000)
+TWINS = section(b"sub", Row(b"i", group=1), Row(b"j", group=1))
+GOOD_PUSH = [
+    hostile.hello(),
+    hostile.setup(True, [b""], delete=True, itemize=True),
+    hostile.tree(),
+    hostile.control(hostile.OWNERS, [[54321, b"nobody-here"]], []),
+    hostile.entries(section(b"", folder(b"d"), Row(b"f", size=3), link(b"l", b"/etc/passwd"), folder(b"out"), folder(b"sub"))),
+    hostile.control(hostile.NOTE, "a note"),
+    hostile.entries(
+        section(b"d", Row(b"g", size=2000), Row(b"h")), section(b"out"), section(b"sub", Row(b"i", group=1), Row(b"j", group=1))
+    ),
+    hostile.entries_end(9),
+    hostile.pack((1, CONTENT), (6, b""), (7, b"")),
+    hostile.begin(5, 2000),
+    hostile.data(5, b"y" * 500),
+    hostile.abort(5, 1),
+    hostile.begin(5, 2000),
+    hostile.data(5, b"y" * 2000),
+    hostile.end(5, STREAMED),
+]
+"""A conversation that is legal from end to end; what it says does not depend on what it hears."""
+
+
+def found(root: bytes) -> set[str]:
+    """Return the paths in a tree."""
+    return {str(path.relative_to(os.fsdecode(root))) for path in Path(os.fsdecode(root)).rglob("*")}
+
+
+def test_the_second_speaker_is_understood(arena: Arena) -> None:
+    """A push that follows docs/protocol.md does what it says, symlinks in the way of directories replaced and not followed."""
+    ended = arena.serve(*GOOD_PUSH, *END)
+    assert ended.code == ExitCode.OK
+    assert ended.peer.complete
+    assert found(arena.root) == {"d", "d/g", "d/h", "f", "l", "out", "sub", "sub/i", "sub/j"}
+    root = Path(os.fsdecode(arena.root))
+    assert (root / "d" / "g").read_bytes() == b"y" * 2000
+    assert (root / "out").is_dir()
+    assert not (root / "out").is_symlink()
+    assert (root / "sub" / "i").stat().st_ino == (root / "sub" / "j").stat().st_ino
+    assert [one.kind for one in ended.peer.heard][-1] == hostile.RECEIVER_DONE
+
+
+def test_a_stream_cut_anywhere_is_a_failed_run(arena: Arena) -> None:
+    """Cut at each frame's boundary, and a byte before and behind, with and without the word that nothing follows, no push succeeds."""
+    whole = b"".join(GOOD_PUSH)
+    ends = [0]
+    for one in GOOD_PUSH:
+        ends.append(ends[-1] + len(one))
+    for at in sorted({end + off for end in ends for off in (-1, 0, 1)} & set(range(len(whole)))):
+        for last in (Finish(), Cut()):
+            ended = arena.serve(whole[:at], last)
+            assert ended.code in (ExitCode.CONNECTION, ExitCode.PROTOCOL), (at, last)
+        arena.check()
+
+
+def test_a_directory_that_is_a_symlink_here_is_not_entered(arena: Arena) -> None:
+    """The sections of a directory in whose place a symlink stands cost a problem; what it points to is neither read nor written."""
+    for said in (section(b"out", Row(b"secret", size=3), Row(b"new", size=3)), section(b"out/dir", Row(b"deep", size=3))):
+        ended = arena.serve(OPEN, hostile.tree(b"out"), hostile.entries(section(b"", link(b"out", arena.canary)), said), Finish())
+        assert ended.code in (ExitCode.OK, ExitCode.CONNECTION, ExitCode.PROTOCOL)
+        assert all(one.fields[1:] == [b"", b""] for one in ended.peer.of(hostile.WANT))
+        arena.check()
+
+
+def test_deletions_do_not_follow_a_symlink(arena: Arena) -> None:
+    """With --delete a symlink to a directory goes, and not what it points to."""
+    open_ = hostile.hello() + hostile.setup(True, [b""], delete=True)
+    ended = arena.serve(
+        open_,
+        WHOLE,
+        hostile.entries(section(b"", FILE)),
+        hostile.entries_end(1),
+        hostile.pack((0, b"abc")),
+        hostile.sender_done(),
+        Finish(),
+    )
+    assert ended.code == ExitCode.OK
+    assert found(arena.root) == {"f"}
+
+
+def test_a_wrong_digest_costs_the_file_and_nothing_else(arena: Arena) -> None:
+    """What does not match its digest is not put in place; the rest is, and the sender hears of it."""
+    rows = section(b"", Row(b"e", size=3), FILE)
+    said = [hostile.begin(0, 3), hostile.data(0, b"abd"), hostile.end(0, GOOD), hostile.pack((1, b"abc"))]
+    ended = arena.serve(OPEN, WHOLE, hostile.entries(rows), hostile.entries_end(2), *said, *END)
+    assert ended.code == ExitCode.OK
+    assert [(one.fields[0], one.fields[2]) for one in ended.peer.of(hostile.TROUBLE)] == [(b"e", ExitCode.PARTIAL)]
+    assert found(arena.root) >= {"f"}
+    assert "e" not in found(arena.root)
+
+
+def test_what_cannot_be_kept_is_a_problem(arena: Arena) -> None:
+    """Times, owners and device numbers beyond what the system takes cost the entry at most."""
+    far = (1 << 63) - 1
+    rows = [
+        Row(b"a", mtime_ns=-far - 1),
+        Row(b"b", 0o040755, mtime_ns=far),
+        Row(b"c", 0o120777, target=b"t" * 4095, mtime_ns=far),
+        Row(b"d", uid=0xFFFFFFFF, gid=0xFFFFFFFF),
+        Row(b"e", 0o020600, rdev=(1 << 64) - 1),
+        Row(b"f", 0o107777, size=(1 << 63) - 1),
+        Row(b"g", 0o010600, uid=0xFFFFFFFE, mtime_ns=far),
+    ]
+    said = [
+        hostile.pack((0, b""), (3, b""), mtime_ns=far),
+        hostile.begin(5, 1 << 62, mode=0o107777, mtime_ns=-far - 1),
+        hostile.abort(5, 0),
+    ]
+    steps: list[Step] = [OPEN, WHOLE, hostile.entries(section(b"", *rows)), hostile.entries_end(7), *said, *END]
+    for _ in range(2):
+        ended = arena.serve(*steps)
+        assert ended.code in (ExitCode.OK, ExitCode.PROTOCOL)
+        arena.check()
+
+
+def test_files_that_begin_anew_again_and_again_leave_nothing(arena: Arena) -> None:
+    """A thousand beginnings of one file cost no memory and leave nothing staged."""
+    again = (hostile.begin(0, 3) + hostile.data(0, b"a") + hostile.abort(0, 1)) * 1000
+    ended = arena.serve(OPEN + ONE + again + hostile.abort(0, 0), *END)
+    assert ended.code == ExitCode.OK
+    assert "f" not in found(arena.root)
+
+
+def test_zeros_without_end_cost_no_memory(arena: Arena) -> None:
+    """A sparse file of 2^62 bytes may be announced; its zeros are neither held nor written."""
+    open_ = hostile.hello() + hostile.setup(True, [b""], sparse=True)
+    before = forget_peak()
+    ended = arena.serve(open_ + ONE + hostile.begin(0, 1 << 62) + hostile.zeros(0, 256 << 20) * 20, Finish())
+    assert ended.code == ExitCode.CONNECTION
+    assert peak_bytes() - before < 64 << 20
+    for partial in Path(os.fsdecode(arena.root)).glob(".deltasync~p*"):
+        assert partial.stat().st_blocks < 1000
+
+
+NOISE = {
+    "notes": hostile.squeezed(hostile.NOTE, hostile.packed(["x" * 4096])),
+    "troubles": hostile.squeezed(hostile.TROUBLE, hostile.packed([b"p" * (1 << 18), "x" * 4096, 23])),
+    "owners": hostile.squeezed(hostile.OWNERS, hostile.packed([[[number + 1, b"o" * 200] for number in range(4000)], []])),
+}
+
+
+@pytest.mark.parametrize("name", NOISE)
+def test_noise_costs_no_memory(name: str, arena: Arena, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reports and names without end, compressed to almost nothing, are taken one by one, or end the session."""
+    monkeypatch.setattr(owners, "MAX_OWNERS", 20_000)
+    before = forget_peak()
+    ended = arena.serve(OPEN, WHOLE, *[NOISE[name] * 20] * 15, Finish())
+    assert ended.code in (ExitCode.CONNECTION, ExitCode.PROTOCOL)
+    assert peak_bytes() - before < 200 << 20

@@ -129,8 +129,8 @@ def test_nothing_outside_is_removed(attack: Attack) -> None:
             with attack.root.dir(b"p/q") as directory:
                 make_directory(directory.fd, b"d")
                 put_small(directory.fd, b"file", b"x", Attributes())
-        remove_tree(attack.root, b"p/q", lambda *_: False, lambda *_: None, lambda: True, failed=lambda _: None)
-        remove_tree(attack.root, b"p/q/d", lambda *_: False, lambda *_: None, lambda: True, failed=lambda _: None)
+        remove_tree(attack.root, b"p/q", lambda *_: False, lambda *_: None, lambda _: True, failed=lambda _: None)
+        remove_tree(attack.root, b"p/q/d", lambda *_: False, lambda *_: None, lambda _: True, failed=lambda _: None)
     assert inside
     assert attack.state() == attack.before
 

@@ -32,7 +32,7 @@ class Record:
     removed: list[tuple[bytes, bool]] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
 
-    def allowed(self) -> bool:
+    def allowed(self, _: bytes) -> bool:
         """Spend one of the budget."""
         self.budget -= 1
         return self.budget >= 0
@@ -294,7 +294,7 @@ def test_depth_and_length_of_paths_have_no_limit(root: Root, place: Path) -> Non
 
     problems: list[Problem] = []
     try:
-        assert remove_tree(root, name, lambda *_: False, removed, lambda: True, failed=problems.append)
+        assert remove_tree(root, name, lambda *_: False, removed, lambda _: True, failed=problems.append)
     finally:
         subprocess.run(["rm", "-rf", place / os.fsdecode(name)], check=True)
     assert problems == []
@@ -312,7 +312,7 @@ def test_a_directory_moved_away_meanwhile_is_not_followed(root: Root, place: Pat
     moved = place / "t/d/d"
     record = Record()
 
-    def allowed() -> bool:
+    def allowed(_: bytes) -> bool:
         if moved.exists():
             moved.rename(tmp_path / "outside/moved")
         return True
@@ -353,7 +353,7 @@ def test_what_appears_meanwhile_goes_too(root: Root, place: Path) -> None:
         if path in late:
             late.pop(path).write_bytes(b"")
 
-    assert remove_tree(root, b"t", lambda *_: False, removed, lambda: True, failed=problems.append)
+    assert remove_tree(root, b"t", lambda *_: False, removed, lambda _: True, failed=problems.append)
     assert (late, problems) == ({}, [])
     assert not (place / "t").exists()
 
