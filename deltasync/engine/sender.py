@@ -38,6 +38,8 @@ __all__ = ["Sender"]
 
 LIST_AHEAD_FILES = 4096
 """While more files than this are wanted, contents go before further listing, so that what waits stays bounded."""
+READY_CHUNKS = 64
+"""How much is looked at before the peer is there: some 130,000 entries, about 8 MiB, which is what SSH leaves time for."""
 TELL_EVERY_S = 0.05
 
 
@@ -91,7 +93,7 @@ class Sender:
 
     def scan_ahead(self) -> bool:
         """Look at a further piece of the tree before the peer is there; False when nothing is left or enough is ready."""
-        if self._scan is None or len(self._ready) >= MAX_OPEN_CHUNKS:
+        if self._scan is None or len(self._ready) >= READY_CHUNKS:
             return False
         chunk = next(self._scan, None)
         if chunk is None:

@@ -73,7 +73,7 @@ class Transfer:
             sources.close()
         return self._summary(
             Summary(
-                files_total=sender.entries,
+                files_total=sender.entries + sources.whole,
                 files_sent=done.files_written,
                 entries_changed=done.entries_changed,
                 files_deleted=done.files_deleted,
@@ -92,8 +92,8 @@ class Transfer:
         with _Session(self, peer, connection):
             tree = self._tree(peer)
             destination = open_destination(job.dest, tree, job.settings)
-            ground = make_ground(destination.root, job.settings, self._reporter, peer.check, to_remote=False)
             try:
+                ground = make_ground(destination.root, job.settings, self._reporter, peer.check, to_remote=False)
                 receiver = Receiver(peer, ground, destination, tree, self._observer.progress)
                 done = receiver.run()
             finally:
@@ -102,7 +102,7 @@ class Transfer:
         counts = ground.counts
         return self._summary(
             Summary(
-                files_total=receiver.entries,
+                files_total=receiver.entries + tree.whole,
                 files_sent=counts.files_written,
                 entries_changed=counts.entries_changed,
                 files_deleted=counts.files_deleted,

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from deltasync.errors import ExitCode
-from tests.engine.runs import Heard, push
+from tests.engine.runs import Heard, pull, push
 
 
 @pytest.fixture
@@ -60,6 +60,14 @@ def test_a_named_source_deletes_inside_itself_only(pair: tuple[Path, Path], tmp_
     push(source, dest, delete=True)
     assert (dest / "extra").exists()
     assert names(dest / "source") == names(source)
+
+
+def test_every_entry_is_counted_the_root_included(pair: tuple[Path, Path], tmp_path: Path) -> None:
+    """What is considered counts, of every type; contents count their own directory, as rsync does."""
+    source, _ = pair
+    assert push(contents(source), tmp_path / "new").files_total == 5
+    assert push(source, tmp_path / "newer").files_total == 5
+    assert pull(contents(source), tmp_path / "newest").files_total == 5
 
 
 def test_excluded_files_are_protected(pair: tuple[Path, Path]) -> None:
