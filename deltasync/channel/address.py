@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Literal
 
-__all__ = ["Remote"]
+from deltasync.errors import UsageError
+from deltasync.tree.names import shown
+
+__all__ = ["Remote", "refuse_unsafe_names"]
+
+# A ProxyCommand (`%h`, `%r`) hands both to a shell, so nothing that makes a shell run a command may stand in them. The users of a Windows
+# domain have a backslash within their name, its machines a dollar at the end.
+_UNSAFE_IN_HOST = re.compile(r"""^-|^$|[\x00-\x20\x7f'"`$\\;&<>|(){}]""")
+_UNSAFE_IN_USER = re.compile(r"""^-|^$|[\x00-\x1f\x7f'"`;&<>|(){}]|\s-|\\$""")
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,3 +44,15 @@ class Remote:
     def __str__(self) -> str:
         """The host as a person writes it."""
         return f"{self.user}@{self.host}" if self.user else self.host
+
+
+def refuse_unsafe_names(remote: Remote) -> None:
+    """Refuse a host or user that ssh would take for an option, or a ProxyCommand's shell for a command.
+
+    Raises:
+        UsageError: One of them is such a name.
+    """
+    if _UNSAFE_IN_HOST.search(remote.host):
+        raise UsageError(f"{shown(remote.host) or repr('')} is no host name")
+    if remote.user is not None and _UNSAFE_IN_USER.search(remote.user):
+        raise UsageError(f"{shown(remote.user) or repr('')} is no user name that can be given to ssh")

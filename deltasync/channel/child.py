@@ -42,7 +42,7 @@ class Child:
         if shutil.which(argv[0]) is None:
             raise unreachable(peer, f"there is no command `{shown(argv[0])}` here")
         self.socket, theirs = socket.socketpair()
-        said, saying = os.pipe2(os.O_CLOEXEC)
+        said, saying = os.pipe()
         self.said = PipedSaid(said)
         try:
             self._process = subprocess.Popen(

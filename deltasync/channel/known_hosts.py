@@ -95,10 +95,12 @@ class KnownHosts:
         about = [[entry for entry in self._entries if entry.matches(name)] for name in names]
         if any(entry.revoked and entry.key == key for entries in about for entry in entries):
             return Verdict.REVOKED
+        # The names behind the first one only stand in for it: they can't make good that its own key is another.
+        first = [entry for entry in about[0] if not entry.revoked and entry.key_type == key_type]
+        if first and all(entry.key != key for entry in first):
+            return Verdict.CHANGED
         if any(not entry.revoked and entry.key == key for entries in about for entry in entries):
             return Verdict.KNOWN
-        if any(not entry.revoked and entry.key_type == key_type for entry in about[0]):
-            return Verdict.CHANGED
         return Verdict.UNKNOWN
 
 

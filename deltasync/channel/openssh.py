@@ -6,14 +6,14 @@ import os
 import re
 from collections.abc import Callable
 
-from deltasync.channel.address import Remote
+from deltasync.channel.address import Remote, refuse_unsafe_names
 from deltasync.channel.child import GRACE_S, Child
 from deltasync.channel.ciphers import preferring_gcm
 from deltasync.channel.pipes import PipeStream
 from deltasync.channel.remote_command import remote_words
 from deltasync.channel.ssh_errors import changed_host_key, denied, ended, last_line, revoked_host_key, unknown_host_key, unreachable
 from deltasync.channel.stream import Buffer
-from deltasync.errors import ConnectionLost, DeltasyncError, UsageError
+from deltasync.errors import ConnectionLost, DeltasyncError
 
 __all__ = ["OpenSshStream", "command_line"]
 
@@ -32,10 +32,9 @@ def command_line(remote: Remote) -> list[str]:
     Of a command that replaces ssh (`-e`) only `-l`, `-p`, `-F` and `-i` are asked, and only if the user asks for them.
 
     Raises:
-        UsageError: The host would be taken for an option.
+        UsageError: The host or the user would be taken for something else.
     """
-    if remote.host.startswith("-") or not remote.host:
-        raise UsageError(f"{remote.host or repr('')} is no host name")
+    refuse_unsafe_names(remote)
     words = list(remote.rsh or ["ssh"])
     is_ssh = os.path.basename(words[0]) == "ssh"
     for option, value in (("-l", remote.user), ("-p", remote.port), ("-F", remote.ssh_config), ("-i", remote.identity)):
@@ -68,7 +67,7 @@ class OpenSshStream:
 
     Raises:
         TransportError: There is no ssh here.
-        UsageError: The host would be taken for an option.
+        UsageError: The host or the user would be taken for something else.
     """
 
     def __init__(self, remote: Remote) -> None:

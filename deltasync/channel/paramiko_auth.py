@@ -16,6 +16,9 @@ __all__ = ["log_in"]
 _TRIES = 3
 """How often the user may answer, as with OpenSSH."""
 
+_ANSWER_S = 600.0
+"""How long an answer may take. paramiko's 30 s count from the question, and a second factor may come by mail; servers have a limit too."""
+
 
 def log_in(transport: Any, route: Route, peer: str, asker: Asker) -> None:  # noqa: ANN401 - paramiko has no types.
     """Log in by whatever the server accepts; several factors, one after the other, if it wants them.
@@ -73,6 +76,7 @@ class _Methods:
         import paramiko
 
         tries = _TRIES
+        transport.auth_timeout = _ANSWER_S
         while tries and asker.present:
             tries -= 1
             try:

@@ -12,6 +12,7 @@ from deltasync.channel.child import Child
 from deltasync.channel.known_hosts import KnownHosts, Verdict, names_of
 from deltasync.channel.paramiko_config import Route
 from deltasync.channel.ssh_errors import changed_host_key, revoked_host_key, unknown_host_key, unreachable
+from deltasync.channel.stalling import StallingSocket
 
 __all__ = ["CONNECT_TIMEOUT_S", "WINDOW_BYTES", "negotiate", "reach", "through_proxy"]
 
@@ -38,7 +39,7 @@ def through_proxy(route: Route, peer: str, own: Own) -> Child:
     return proxy
 
 
-def reach(route: Route, peer: str, own: Own) -> socket.socket:
+def reach(route: Route, peer: str, own: Own) -> StallingSocket:
     """Connect to the first of the host's addresses that answers.
 
     Raises:
@@ -51,7 +52,7 @@ def reach(route: Route, peer: str, own: Own) -> socket.socket:
         raise unreachable(peer, f"the host name can't be resolved: {error}") from error
     failure = "the host name has no address"
     for family, kind, protocol, _, address in found:
-        connection = socket.socket(family, kind, protocol)
+        connection = StallingSocket(family, kind, protocol)
         own(partial(_abandon, connection))
         connection.settimeout(CONNECT_TIMEOUT_S)
         try:

@@ -16,17 +16,18 @@ from typing import Any
 
 import paramiko
 
-from deltasync.channel.address import Remote
+from deltasync.channel.address import Remote, refuse_unsafe_names
 from deltasync.channel.child import GRACE_S, Child
 from deltasync.channel.paramiko_auth import log_in
 from deltasync.channel.paramiko_config import route_to
-from deltasync.channel.paramiko_link import CONNECT_TIMEOUT_S, negotiate, reach, through_proxy
+from deltasync.channel.paramiko_link import CONNECT_TIMEOUT_S, WINDOW_BYTES, negotiate, reach, through_proxy
 from deltasync.channel.remote_command import remote_words
 from deltasync.channel.said import Said
 from deltasync.channel.ssh_errors import ended, last_line, unreachable
+from deltasync.channel.stalling import StallingSocket
 from deltasync.channel.stream import Buffer
 from deltasync.channel.terminal import Asker
-from deltasync.errors import ConnectionLost, DeadlineExceeded, DeltasyncError, UsageError
+from deltasync.errors import ConnectionLost, DeadlineExceeded, DeltasyncError
 from deltasync.tree.names import shown
 
 __all__ = ["ParamikoStream"]
@@ -51,8 +52,7 @@ class ParamikoStream:
     timeout_s: float | None
 
     def __init__(self, remote: Remote) -> None:
-        if remote.host.startswith("-") or not remote.host:
-            raise UsageError(f"{shown(remote.host) or repr('')} is no host name")
+        refuse_unsafe_names(remote)
         # What paramiko logs would be written to the terminal, and is in our errors anyway.
         logging.getLogger("paramiko").setLevel(logging.CRITICAL + 1)
         self.timeout_s = None
@@ -63,8 +63,10 @@ class ParamikoStream:
         self._asker = Asker()
         self._proxy: Child | None = None
         self._channel: Any = None
+        self._connection: StallingSocket | None = None
         self._failure: DeltasyncError | None = None
         self._answered = False
+        self._rest = memoryview(b"")
         self._connecting = Lock()
         self._lock = Lock()
         self._closed = False
@@ -97,6 +99,8 @@ class ParamikoStream:
                 view = view[count:]
                 deadline = self._deadline()
         except (OSError, EOFError, paramiko.SSHException) as error:
+            if self._connection is not None and self._connection.stalled and not self._closed:
+                raise DeadlineExceeded(f"the peer took nothing for {self.timeout_s:g} s") from error
             raise ConnectionLost(f"the connection broke: {shown(str(error))}") from error
         finally:
             self._leave()
@@ -109,15 +113,17 @@ class ParamikoStream:
             while True:
                 self._listen()
                 try:
-                    data = channel.recv(len(buffer))
+                    data = self._rest or memoryview(channel.recv(WINDOW_BYTES))
                 except TimeoutError:
                     self._check(deadline, "nothing came from the peer")
                     continue
                 if self._closed:
                     raise ConnectionLost("the connection is closed")
-                buffer[: len(data)] = data
-                self._answered = self._answered or bool(data)
-                return len(data)
+                # paramiko's buffer moves all that is left in it at each reading, so it is always emptied.
+                taken, self._rest = data[: len(buffer)], data[len(buffer) :]
+                buffer[: len(taken)] = taken
+                self._answered = self._answered or bool(taken)
+                return len(taken)
         except (OSError, EOFError, paramiko.SSHException) as error:
             raise ConnectionLost(f"the connection broke: {shown(str(error))}") from error
         finally:
@@ -183,6 +189,8 @@ class ParamikoStream:
                 raise ConnectionLost("the connection is closed")
             self._inside += 1
         timeout_s = self.timeout_s
+        assert self._connection is not None
+        self._connection.limit_s = timeout_s
         self._channel.settimeout(_SLICE_S if timeout_s is None else min(_SLICE_S, timeout_s))
         return self._channel
 
@@ -232,12 +240,13 @@ class ParamikoStream:
     def _session(self) -> Any:  # noqa: ANN401
         if self._route.proxy is not None:
             self._proxy = through_proxy(self._route, self._peer, self._own)
-            connection = self._proxy.socket
+            connection = StallingSocket(fileno=self._proxy.socket.detach())
+            self._own(connection.close)
         else:
             connection = reach(self._route, self._peer, self._own)
+        self._connection = connection
         transport = negotiate(connection, self._route, self._peer, self._own)
         log_in(transport, self._route, self._peer, self._asker)
         channel = transport.open_session(timeout=CONNECT_TIMEOUT_S)
-        self._own(channel.close)
         channel.exec_command(os.fsencode(" ".join(remote_words(self._remote_path))))
         return channel

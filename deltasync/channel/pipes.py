@@ -1,6 +1,6 @@
 """A stream over file descriptors: the pipes or the socket that `serve --stdio` was started with, or those of a child that carries it.
 
-The waiting is done by poll, beside an event that `close` sets, so that whoever waits in another thread is woken.
+The waiting is done by poll, beside a pipe that `close` ends, so that whoever waits in another thread is woken.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class PipeStream:
         self._closed = False
         self._ended = False
         self._inside = 0
-        self._wake_fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self._wake_fd, self._waking_fd = os.pipe()
         self._beside = beside
         self._read_fd = read_fd
         self._write_fd = write_fd
@@ -116,7 +116,7 @@ class PipeStream:
             if self._closed:
                 return
             self._closed = True
-            os.eventfd_write(self._wake_fd, 1)
+            os.close(self._waking_fd)
             for fd in self._blocking:
                 if _is_socket(fd):
                     # Whoever else holds the socket, as a login shell does, must not keep the peer waiting for the end.
@@ -195,7 +195,7 @@ def _shut(fd: int, how: int) -> None:
 
 
 def _widen(fd: int) -> None:
-    if stat.S_ISFIFO(os.fstat(fd).st_mode):
+    if hasattr(fcntl, "F_SETPIPE_SZ") and stat.S_ISFIFO(os.fstat(fd).st_mode):
         # The limits of the user or of the system may allow less; then the pipe stays as it is.
         with suppress(OSError):
             fcntl.fcntl(fd, fcntl.F_SETPIPE_SZ, PIPE_BYTES)

@@ -7,6 +7,7 @@ import select
 import termios
 from collections.abc import Generator
 from contextlib import contextmanager
+from threading import Lock
 
 from deltasync.errors import ConnectionLost
 
@@ -24,7 +25,10 @@ class Asker:
 
     def __init__(self, path: str = "/dev/tty") -> None:
         self._path = path
-        self._closed_fd, self._close_fd = os.pipe2(os.O_CLOEXEC)
+        self._closed_fd, self._close_fd = os.pipe()
+        self._lock = Lock()
+        self._asking = 0
+        self._closed = False
 
     @property
     def present(self) -> bool:
@@ -48,6 +52,32 @@ class Asker:
         Raises:
             ConnectionLost: `close` was called.
         """
+        with self._lock:
+            if self._closed:
+                raise ConnectionLost("the connection is closed")
+            self._asking += 1
+        try:
+            return self._ask(prompt, echo=echo)
+        finally:
+            with self._lock:
+                self._asking -= 1
+                self._release()
+
+    def close(self) -> None:
+        """Ask nothing more. Calling it twice does nothing."""
+        with self._lock:
+            if not self._closed:
+                self._closed = True
+                os.close(self._close_fd)
+                self._release()
+
+    def _release(self) -> None:
+        """Close the end that is waited for, once nobody waits for it any more."""
+        if self._closed and not self._asking and self._closed_fd >= 0:
+            os.close(self._closed_fd)
+            self._closed_fd = -1
+
+    def _ask(self, prompt: str, *, echo: bool) -> str | None:
         try:
             tty = os.open(self._path, os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
         except OSError:
@@ -58,12 +88,6 @@ class Asker:
                 return self._line(tty)
         finally:
             os.close(tty)
-
-    def close(self) -> None:
-        """Ask nothing more. Calling it twice does nothing."""
-        if self._close_fd >= 0:
-            fd, self._close_fd = self._close_fd, -1
-            os.close(fd)
 
     def _line(self, tty: int) -> str | None:
         line = bytearray()

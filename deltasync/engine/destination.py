@@ -16,6 +16,9 @@ from deltasync.wire.settings import Settings
 
 __all__ = ["Destination", "open_destination"]
 
+MAX_PLACE_BYTES = 4095
+"""Longest path of a destination, as the system has it for those outside of `--root` too."""
+
 
 @dataclass(frozen=True, slots=True)
 class Destination:
@@ -114,6 +117,8 @@ def _open_beneath(dest: bytes, tree: Tree, settings: Settings, beneath: Root) ->
     if b".." in parts:
         raise DestinationError(f"{shown(dest)}: a destination beneath --root can't hold `..`")
     path = b"/".join(parts)
+    if len(path) > MAX_PLACE_BYTES:
+        raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG))
     try:
         return Destination(_held(beneath, path))
     except NotADirectoryError:

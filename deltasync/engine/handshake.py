@@ -42,9 +42,10 @@ def ask(link: Link, setup: Setup, stop: threading.Event, meanwhile: Callable[[],
     """
     peer = Peer(link, Speaker.INITIATOR, stop, ping_s=_ping_s(setup.settings.timeout_s))
     try:
+        # Before anything is said: the answer may be there before the next line runs.
+        peer.take_role(sends=setup.sends)
         peer.send(Hello(__version__, FEATURES))
         peer.send(setup)
-        peer.take_role(sends=setup.sends)
         for expected in (Hello, Ready):
             message = _awaited(peer, meanwhile)
             while isinstance(message, Note):

@@ -156,7 +156,7 @@ class Peer:
 
         Raises:
             Interrupted: `stop` is set.
-            DeltasyncError: Nothing can come from the peer any more, and why.
+            DeltasyncError: The link broke, or the peer ended the session and said why; one that finished in order is no error.
         """
         if self.stop.is_set():
             raise Interrupted("interrupted")
@@ -168,7 +168,6 @@ class Peer:
                     raise _as_error(message)
                 if isinstance(message, DeltasyncError):
                     raise message
-        raise ConnectionLost("the connection ended before the session was finished")
 
     def pause(self, wait_s: float) -> None:
         """Wait for so long, or until the session ends."""

@@ -70,6 +70,8 @@ class OpenChunks:
         try:
             whole = _located(chunk, first_id, column("I", want.whole))
             deferred = _located(chunk, first_id, column("I", want.deferred))
+            if not {wanted.file_id for wanted in whole}.isdisjoint(wanted.file_id for wanted in deferred):
+                raise ValueError("a file is wanted both now and later")
         except ValueError as error:
             raise RemoteProtocolError(f"the peer wants what was not listed: {error}") from error
         self._deferred.update((wanted.file_id, wanted) for wanted in deferred)

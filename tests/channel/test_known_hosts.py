@@ -141,3 +141,12 @@ def test_the_types_known_for_a_host_are_named() -> None:
         line("*", OTHER, kind="ssh-rsa"),
     ]
     assert KnownHosts(lines).key_types(names_of("host.example", 22)) == ["ssh-rsa", TYPE]
+
+
+def test_a_key_known_without_a_port_excuses_no_change() -> None:
+    """It stands in where nothing is known with the port, as for ssh; a key of another type that is known there is no change."""
+    plain, changed = line("host.example"), line("[host.example]:2222", OTHER)
+    assert verdict([plain], port=2222) is Verdict.KNOWN
+    assert verdict([plain, changed], port=2222) is Verdict.CHANGED
+    assert verdict([plain, line("[host.example]:2222", OTHER, kind="ssh-rsa")], port=2222) is Verdict.KNOWN
+    assert verdict([line("host.example", OTHER)], port=2222) is Verdict.UNKNOWN

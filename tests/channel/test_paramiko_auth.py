@@ -156,3 +156,10 @@ def test_where_nobody_is_nobody_is_asked(tmp_path: Path) -> None:
 def test_a_server_that_wants_nothing_gets_nothing() -> None:
     """It lets everybody in."""
     log_in(Server(), route(), "HOST", User(there=False))
+
+
+def test_an_answer_may_take_its_time() -> None:
+    """Paramiko's limit of 30 s for an answer of the server is none for an answer of the user."""
+    server = Server({"keyboard-interactive": ["first", "second"]})
+    log_in(server, route(), "me@host", User("first", "second"))
+    assert getattr(server, "auth_timeout", 30) >= 120

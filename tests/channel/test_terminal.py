@@ -97,3 +97,18 @@ def test_no_terminal_is_no_answer(tmp_path: Path) -> None:
     assert not asker.present
     assert asker.ask("Secret: ") is None
     asker.close()
+
+
+def test_nothing_stays_open(terminal: Terminal) -> None:
+    """A run that connects again and again must not run out of descriptors; after `close` nothing is asked."""
+    before = sorted(os.listdir("/proc/self/fd"))
+    Asker(terminal.path).close()
+    asker = Asker(terminal.path)
+    asking = Worker(lambda: asker.ask("Password: "))
+    terminal.read_until(b": ")
+    asker.close()
+    with pytest.raises(ConnectionLost):
+        asking.result()
+    with pytest.raises(ConnectionLost):
+        asker.ask("Password: ")
+    assert sorted(os.listdir("/proc/self/fd")) == before

@@ -251,7 +251,14 @@ class Cut(NamedTuple):
     """A step of a script: close the connection without a word."""
 
 
-Step = bytes | Await | Finish | Cut
+class Flood(NamedTuple):
+    """A step of a script: say the same until the other side closes."""
+
+    what: bytes
+    longest_s: float = 15.0
+
+
+Step = bytes | Await | Finish | Cut | Flood
 
 
 @dataclass
@@ -261,32 +268,32 @@ class Speaker:
     Attributes:
         link: The end that it speaks over; closed at the end.
         wait_s: Longest that one `Await` waits.
-        listens: Whether it takes what comes before its script is through; one that does not lets the lane fill.
+        deaf_after: It takes nothing more when it has heard a message of this type, until its script is through; None listens always.
         heard: What came.
         complete: Whether the other side said that nothing follows.
     """
 
     link: PlainLink
     wait_s: float = 10.0
-    listens: bool = True
+    deaf_after: int | None = None
     heard: list[Heard] = field(default_factory=list)
     complete: bool = False
     _changed: threading.Condition = field(default_factory=threading.Condition)
     _over: bool = False
+    _said: threading.Event = field(default_factory=threading.Event)
+    _refused: bool = False
 
     def play(self, steps: Iterable[Step], deadline_s: float = 20.0) -> None:
         """Say everything, then hear the other side to its end; what it no longer takes is dropped."""
         listener = threading.Thread(target=self._listen, name="hostile-ear")
-        if self.listens:
-            listener.start()
+        listener.start()
         try:
             for step in steps:
                 self._do(step)
         except DeltasyncError:
             # The other side has closed, which is its right; what it said is what counts.
-            self._over = self._over or not self.listens
-        if not self.listens:
-            listener.start()
+            self._refused = True
+        self._said.set()
         listener.join(deadline_s)
         self.link.close()
         listener.join()
@@ -294,6 +301,10 @@ class Speaker:
     def _do(self, step: Step) -> None:
         if isinstance(step, bytes):
             self.link.send([step])
+        elif isinstance(step, Flood):
+            until = time.monotonic() + step.longest_s
+            while time.monotonic() < until:
+                self.link.send([step.what])
         elif isinstance(step, Finish):
             self.link.finish()
         elif isinstance(step, Cut):
@@ -319,6 +330,8 @@ class Speaker:
             while (came := self.link.recv()) is not None:
                 buffer += came
                 self._cut(buffer)
+                if any(one.kind == self.deaf_after for one in self.heard):
+                    self._said.wait()
             self.complete = not buffer
         except DeltasyncError:
             # It closed without the last word; `complete` stays false.

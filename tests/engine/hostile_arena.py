@@ -54,7 +54,7 @@ class Ended(NamedTuple):
 
 
 def seen(path: bytes) -> dict[bytes, tuple[object, ...]]:
-    """Return everything in a tree that could change: inode, mode, owner, times, size and content of each entry."""
+    """Return all that could change in a tree: inode, mode, owner, times and size of each entry; content and last reading of files."""
     found: dict[bytes, tuple[object, ...]] = {}
     for directory, directories, files in os.walk(path):
         for one in (directory, *(os.path.join(directory, name) for name in (*directories, *files))):
@@ -110,6 +110,8 @@ class Arena:
             os.mkdir(made)
         for secret in (b"/secret", b"/dir/deep"):
             Path(os.fsdecode(self.canary + secret)).write_text("never read, never changed")
+            # A time of reading before that of writing is renewed by the next reading, unless the mount keeps none.
+            os.utime(self.canary + secret, ns=(0, 1))
         for name, size in ((b"/a", 10), (b"/b", 300_000), (b"/c", 0)):
             Path(os.fsdecode(self.source + name)).write_bytes(b"x" * size)
         os.mkdir(self.source + b"/d")
@@ -129,13 +131,13 @@ class Arena:
         gc.collect()
         assert len(os.listdir("/proc/self/fd")) <= self._open
 
-    def serve(self, *steps: Step, limits: Limits | None = None, listens: bool = True, wait_s: float = 10.0) -> Ended:
+    def serve(self, *steps: Step, limits: Limits | None = None, deaf_after: int | None = None, wait_s: float = 10.0) -> Ended:
         """Let a hostile client loose on a serving side that works beneath the root."""
         near, far = plain_links()
         beneath = Root.open(self.root) if limits is None else None
         codes: list[int] = []
         session = self._started(lambda: codes.append(serve_link(far, limits or Limits(beneath), threading.Event())))
-        peer = Speaker(near, wait_s=wait_s, listens=listens)
+        peer = Speaker(near, wait_s=wait_s, deaf_after=deaf_after)
         self._played(peer, steps, session)
         if beneath is not None:
             beneath.close()

@@ -13,8 +13,9 @@ import pytest
 from deltasync.errors import ExitCode
 from deltasync.fs import owners
 from tests.engine import hostile
-from tests.engine.hostile import Await, Cut, Finish, Raw, Row, Step, folder, frame, link, section
+from tests.engine.hostile import Cut, Finish, Raw, Row, Step, folder, frame, link, section
 from tests.engine.hostile_arena import DEADLINE_S, Arena, forget_peak, peak_bytes, refused
+from tests.engine.hostile_talks import END, PUSHED
 
 FILE = Row(b"f", size=3)
 WHOLE = hostile.tree()
@@ -260,32 +261,6 @@ def test_a_section_cut_anywhere_is_refused(arena: Arena) -> None:
         assert refused(ended), at
 
 
-END: tuple[Step, ...] = (Await(hostile.RECEIVER_DONE), hostile.sender_done(), Finish())
-"""How the side that sends takes its leave."""
-STREAMED = hostile.digest_of(b"y" * 2000)
-TWINS = section(b"sub", Row(b"i", group=1), Row(b"j", group=1))
-GOOD_PUSH = [
-    hostile.hello(),
-    hostile.setup(True, [b""], delete=True, itemize=True),
-    hostile.tree(),
-    hostile.control(hostile.OWNERS, [[54321, b"nobody-here"]], []),
-    hostile.entries(section(b"", folder(b"d"), Row(b"f", size=3), link(b"l", b"/etc/passwd"), folder(b"out"), folder(b"sub"))),
-    hostile.control(hostile.NOTE, "a note"),
-    hostile.entries(
-        section(b"d", Row(b"g", size=2000), Row(b"h")), section(b"out"), section(b"sub", Row(b"i", group=1), Row(b"j", group=1))
-    ),
-    hostile.entries_end(9),
-    hostile.pack((1, CONTENT), (6, b""), (7, b"")),
-    hostile.begin(5, 2000),
-    hostile.data(5, b"y" * 500),
-    hostile.abort(5, 1),
-    hostile.begin(5, 2000),
-    hostile.data(5, b"y" * 2000),
-    hostile.end(5, STREAMED),
-]
-"""A conversation that is legal from end to end; what it says does not depend on what it hears."""
-
-
 def found(root: bytes) -> set[str]:
     """Return the paths in a tree."""
     return {str(path.relative_to(os.fsdecode(root))) for path in Path(os.fsdecode(root)).rglob("*")}
@@ -293,7 +268,7 @@ def found(root: bytes) -> set[str]:
 
 def test_the_second_speaker_is_understood(arena: Arena) -> None:
     """A push that follows docs/protocol.md does what it says, symlinks in the way of directories replaced and not followed."""
-    ended = arena.serve(*GOOD_PUSH, *END)
+    ended = arena.serve(*PUSHED, *END)
     assert ended.code == ExitCode.OK
     assert ended.peer.complete
     assert found(arena.root) == {"d", "d/g", "d/h", "f", "l", "out", "sub", "sub/i", "sub/j"}
@@ -307,9 +282,9 @@ def test_the_second_speaker_is_understood(arena: Arena) -> None:
 
 def test_a_stream_cut_anywhere_is_a_failed_run(arena: Arena) -> None:
     """Cut at each frame's boundary, and a byte before and behind, with and without the word that nothing follows, no push succeeds."""
-    whole = b"".join(GOOD_PUSH)
+    whole = b"".join(PUSHED)
     ends = [0]
-    for one in GOOD_PUSH:
+    for one in PUSHED:
         ends.append(ends[-1] + len(one))
     for at in sorted({end + off for end in ends for off in (-1, 0, 1)} & set(range(len(whole)))):
         for last in (Finish(), Cut()):
@@ -330,15 +305,7 @@ def test_a_directory_that_is_a_symlink_here_is_not_entered(arena: Arena) -> None
 def test_deletions_do_not_follow_a_symlink(arena: Arena) -> None:
     """With --delete a symlink to a directory goes, and not what it points to."""
     open_ = hostile.hello() + hostile.setup(True, [b""], delete=True)
-    ended = arena.serve(
-        open_,
-        WHOLE,
-        hostile.entries(section(b"", FILE)),
-        hostile.entries_end(1),
-        hostile.pack((0, b"abc")),
-        hostile.sender_done(),
-        Finish(),
-    )
+    ended = arena.serve(open_, ONE, hostile.pack((0, b"abc")), *END)
     assert ended.code == ExitCode.OK
     assert found(arena.root) == {"f"}
 
