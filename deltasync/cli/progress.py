@@ -19,6 +19,10 @@ from deltasync.tree.names import shown
 __all__ = ["TerminalProgress"]
 
 BAR_COLUMNS = 20
+"""The longest bar."""
+BAR_STEP_COLUMNS = 5
+"""A bar that makes room for the figures gets shorter in these steps, so that it does not change with every digit."""
+GAP_COLUMNS = 2
 
 
 class TerminalProgress:
@@ -56,14 +60,20 @@ class TerminalProgress:
     def _drawn(self, progress: Progress) -> Group:
         estimate = self._estimator.add(self._clock(), progress)
         figures = Text(progress_text(progress, estimate), no_wrap=True, overflow="ellipsis")
+        free = self._console.width - figures.cell_len - GAP_COLUMNS
+        bar_columns = min(BAR_COLUMNS, free // BAR_STEP_COLUMNS * BAR_STEP_COLUMNS)
+        line = figures if bar_columns <= 0 else self._with_bar(figures, progress, bar_columns)
+        return Group(line, Text(shown(progress.current), no_wrap=True, overflow="ellipsis", style="dim"))
+
+    def _with_bar(self, figures: Text, progress: Progress, columns: int) -> Table:
         known = progress.total_known and progress.bytes_total > 0
         bar = ProgressBar(
             total=progress.bytes_total if known else None,
             completed=progress.bytes_done,
-            width=BAR_COLUMNS,
+            width=columns,
             pulse=not known,
             animation_time=self._clock(),
         )
-        line = Table.grid(padding=(0, 2))
+        line = Table.grid(padding=(0, GAP_COLUMNS))
         line.add_row(bar, figures)
-        return Group(line, Text(shown(progress.current), no_wrap=True, overflow="ellipsis", style="dim"))
+        return line

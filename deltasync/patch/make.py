@@ -55,7 +55,11 @@ def make_directory(dir_fd: int, name: bytes, *, exchange: Callable[[int, bytes, 
     except OSError:
         # Someone put a directory in the place after it was looked at; it goes back.
         exchange(dir_fd, staged, name)
-        os.rmdir(staged, dir_fd=dir_fd)
+        try:
+            os.rmdir(staged, dir_fd=dir_fd)
+        except NotADirectoryError:
+            # Meanwhile someone put something else in the place, which no longer has one.
+            os.unlink(staged, dir_fd=dir_fd)
         raise
     return True
 

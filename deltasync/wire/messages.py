@@ -226,7 +226,7 @@ class WantDeferred(msgspec.Struct, frozen=True, array_like=True):
 class Item(NamedTuple):
     """One itemized line: the code, the path, and what a link points to (`b""` for none)."""
 
-    code: Annotated[str, msgspec.Meta(max_length=16)]
+    code: Annotated[str, msgspec.Meta(max_length=16, pattern=r"\A([<>ch.][fdLDS][ .+?a-zA-Z]{9}|\*deleting)\Z")]
     path: Path
     link: Path
 

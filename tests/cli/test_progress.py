@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import pty
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -83,3 +84,34 @@ def test_names_can_not_steer_the_terminal(monkeypatch: pytest.MonkeyPatch) -> No
     os.close(ours)
     assert "\x1b]0" not in text
     assert "\\x1b]0;title\\x07[red]x" in text
+
+
+def _drawn(monkeypatch: pytest.MonkeyPatch, columns: int, progress: Progress) -> str:
+    """Return the first line drawn on a terminal of that width, without its colours."""
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", str(columns))
+    ours, theirs = pty.openpty()
+    with open(theirs, "w", encoding="utf-8") as stream:
+        display = TerminalProgress(stream, lambda: 0.0)
+        display.show(progress)
+        display.clear()
+    text = _all_of(ours).decode()
+    os.close(ours)
+    return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", text).splitlines()[0]
+
+
+FAR_ON = Progress(files_done=20_000, files_total=30_000, bytes_done=967 << 10, bytes_total=10 << 20, total_known=True)
+
+
+@pytest.mark.parametrize(("columns", "bar"), [(100, 20), (80, 15), (72, 5), (66, 0)])
+def test_the_bar_makes_room_for_the_figures(columns: int, bar: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a terminal of 80 columns the time left is there whole: the bar is what gets shorter, and goes."""
+    line = _drawn(monkeypatch, columns, FAR_ON)
+    assert line.endswith("time left unknown")
+    assert len(re.findall("[━╸╺]", line)) == bar
+
+
+def test_a_very_narrow_terminal_has_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where not even the figures have room, they are cut: a line never wraps."""
+    line = _drawn(monkeypatch, 30, FAR_ON)
+    assert line == "20,000/30,000 files  967 KiB/…"

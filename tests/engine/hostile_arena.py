@@ -25,7 +25,7 @@ from tests.engine import hostile
 from tests.engine.hostile import Speaker, Step
 from tests.engine.runs import Heard
 
-DEADLINE_S = 2.0
+DEADLINE_S = 15.0
 PARTIAL = b".deltasync~p"
 
 

@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,9 +17,10 @@ from deltasync.engine.serve import Limits
 from deltasync.errors import DestinationError, ExitCode, PeerFailure
 from deltasync.fs import libc
 from deltasync.fs.root import Root
+from deltasync.patch.make import make_directory
 from tests.engine import hostile
 from tests.engine.hostile import Await, Finish, Row, section
-from tests.engine.hostile_arena import Arena, seen
+from tests.engine.hostile_arena import Arena, leftovers, seen
 from tests.engine.hostile_talks import END
 from tests.engine.runs import push
 
@@ -139,7 +141,7 @@ class Flipper:
 
 
 @pytest.mark.parametrize("options", [{}, {"delete": True}, {"checksum": True}, {"hard_links": True, "ignore_times": True}])
-def test_a_directory_that_turns_into_a_symlink_is_never_followed(options: dict[str, bool], arena: Arena) -> None:
+def test_a_directory_that_turns_into_a_symlink_is_never_followed(options: dict[str, Any], arena: Arena) -> None:
     """While pushes run, a directory is swapped with a symlink to the canary: that is neither changed nor read."""
     source, root = (Path(os.fsdecode(path)) for path in (arena.source, arena.root))
     (source / "in").mkdir()
@@ -169,3 +171,25 @@ def test_a_directory_that_turns_into_a_symlink_is_never_followed(options: dict[s
         rounds += 1
     assert flips > 100
     arena.check()
+
+
+def test_two_swaps_while_a_directory_is_made_leave_nothing_staged(arena: Arena) -> None:
+    """A directory comes in the place of the symlink at the last moment, and a symlink while it is put back: it is back, and nothing stays."""
+    root = Path(os.fsdecode(arena.root))
+    fd = os.open(arena.root, os.O_RDONLY | os.O_DIRECTORY)
+    calls: list[bytes] = []
+
+    def exchange(dir_fd: int, staged: bytes, name: bytes) -> None:
+        calls.append(staged)
+        if len(calls) == 1:
+            libc.exchange(dir_fd, b"in", name)
+        else:
+            (root / "out").rmdir()
+            (root / "out").symlink_to("nowhere")
+        libc.exchange(dir_fd, staged, name)
+
+    with pytest.raises(OSError, match="directory"):
+        make_directory(fd, b"out", exchange=exchange)
+    os.close(fd)
+    assert (root / "out" / "mine").read_text() == "mine"
+    assert leftovers(arena.root) == []

@@ -146,8 +146,11 @@ WANTS = {
     "reserved": frame(0x23),
     "ready twice": hostile.control(hostile.READY, "x"),
     "item of 17 letters": hostile.control(hostile.ITEMS, [["x" * 17, b"a", b""]]),
+    "item without a code": hostile.control(hostile.ITEMS, [["", b"a", b""]]),
+    "item with an escape": hostile.control(hostile.ITEMS, [["\x1b[2J", b"a", b""]]),
+    "item of two lines": hostile.control(hostile.ITEMS, [["*deleting\n", b"a", b""]]),
     "item of two": hostile.control(hostile.ITEMS, [["x", b"a"]]),
-    "4,097 items": hostile.control(hostile.ITEMS, [["x", b"a", b""]] * 4097),
+    "4,097 items": hostile.control(hostile.ITEMS, [[">f+++++++++", b"a", b""]] * 4097),
 }
 
 
@@ -185,7 +188,7 @@ def test_a_push_is_understood_by_the_second_speaker(arena: Arena) -> None:
 
 
 REPORTS = {
-    "items": hostile.squeezed(hostile.ITEMS, hostile.packed([[["x", b"p" * 250_000, b""]] * 4])),
+    "items": hostile.squeezed(hostile.ITEMS, hostile.packed([[[">f+++++++++", b"p" * 250_000, b""]] * 4])),
     "troubles": hostile.squeezed(hostile.TROUBLE, hostile.packed([b"p" * 250_000, "x" * 4096, 23])),
     "notes": hostile.squeezed(hostile.NOTE, hostile.packed(["x" * 4096])),
 }
@@ -212,7 +215,7 @@ def test_a_peer_that_talks_and_does_not_listen_is_left(name: str, arena: Arena, 
     beneath = Root.open(arena.source)
     before = forget_peak()
     open_ = hostile.hello() + hostile.setup(False, [b"/"], compress="never")
-    steps = [open_, Await(hostile.ENTRIES), hostile.want(0, 1), Flood(REPORTS[name] * 10)]
+    steps: list[Step] = [open_, Await(hostile.ENTRIES), hostile.want(0, 1), Flood(REPORTS[name] * 10)]
     ended = arena.serve(*steps, limits=Limits(beneath), deaf_after=hostile.ENTRIES)
     beneath.close()
     assert ended.code == ExitCode.PROTOCOL
