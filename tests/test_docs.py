@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import re
 import shlex
@@ -14,7 +15,7 @@ from typing import Final
 import pytest
 
 from tests.examples import Example, blocks, complaints, examples, matches, run
-from tests.sources import PROJECT
+from tests.sources import PROJECT, package_modules
 from tests.sshd import Sshd, make_key
 
 PAGES: Final = [PROJECT / "README.md", *sorted((PROJECT / "docs").rglob("*.md"))]
@@ -194,3 +195,40 @@ def test_an_expected_failure_is_shown_by_looking_at_the_status(tmp_path: Path) -
 def test_an_ellipsis_stands_for_lines_or_for_text_within_a_line(shown: str, printed: str, *, same: bool) -> None:
     """`...` alone is any lines, also none; within a line it is any text of that line."""
     assert matches(shown, printed) is same
+
+
+MESSAGES: Final = "docs/troubleshooting.md"
+SAID_BY_OTHERS: Final = {"No space left on device"}
+"""Messages of the system, which stand in no module of the package."""
+
+
+def quoted_messages(page: str) -> list[str]:
+    """Find the messages that a page explains: what stands in backticks before the colon of a list item."""
+    return [message for item in re.findall(r"^- ((?:`[^`]+`(?:, )?)+):", page, re.MULTILINE) for message in re.findall(r"`([^`]+)`", item)]
+
+
+def constant_parts(message: str) -> list[str]:
+    """Split a message at what differs from case to case: the page writes it in capital letters, or as `…`."""
+    parts = (part.strip(' "') for part in re.split(r"\b(?:HOST|REASON|NOISE|N|M)\b|…", message))
+    return [part for part in parts if len(part) > 1]
+
+
+def test_every_message_that_is_explained_is_one_that_is_said() -> None:
+    """Who looks for the line on the screen finds it on the page in the same words: each part of it stands in a text of the package."""
+    constants = (node.value for module in package_modules() for node in ast.walk(module.tree()) if isinstance(node, ast.Constant))
+    said = [value for value in constants if isinstance(value, str)]
+    messages = quoted_messages((PROJECT / MESSAGES).read_text(encoding="utf-8"))
+    assert len(messages) > 20
+    unsaid = [m for m in messages if m not in SAID_BY_OTHERS and not all(any(part in text for text in said) for part in constant_parts(m))]
+    assert unsaid == []
+
+
+def test_every_test_that_a_promise_names_is_there() -> None:
+    """Each test that docs/security.md names stands in the file that it names, and each promise of the list names at least one."""
+    page = (PROJECT / "docs" / "security.md").read_text(encoding="utf-8")
+    promises = [item for item in re.findall(r"^- .*\n(?:  .*\n)*", page.split("## What is not promised")[0], re.MULTILINE) if item]
+    assert [item for item in promises if "Tests: `" not in item] == []
+    named = re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", page)
+    missing = [name for file, name in named if f"def {name}(" not in (PROJECT / file).read_text(encoding="utf-8")]
+    assert len(named) > 20
+    assert missing == []

@@ -66,9 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _dispatch(words: list[str]) -> int:
     command, rest = (words[0], words[1:]) if words else ("", [])
     if command in ("push", "pull"):
-        from deltasync.cli.transfer import transfer
-
-        return transfer("push" if command == "push" else "pull", rest)
+        return _transfer(command == "push", rest)
     if command == "serve":
         from deltasync.cli.serve import serve
 
@@ -84,6 +82,17 @@ def _dispatch(words: list[str]) -> int:
         raise UsageError("a command is missing: push, pull or serve; see deltasync --help")
     kind = "option" if command.startswith("-") else "command"
     raise UsageError(f"no such {kind}: {command}; see deltasync --help")
+
+
+def _transfer(push: bool, words: list[str]) -> int:
+    from deltasync.cli.signals import StopEvent, caught
+
+    stop = StopEvent()
+    # An exception out of a signal handler must not hit the imports: extension modules lose it while they load, and crash later.
+    with caught(stop):
+        from deltasync.cli.transfer import transfer
+
+        return transfer("push" if push else "pull", words, stop)
 
 
 def _version() -> str:

@@ -12,13 +12,18 @@ from deltasync.cli.report import Display, OutputOptions, Report
 from deltasync.cli.signals import StopEvent, caught, raised
 from deltasync.cli.streams import STDERR, LineWriter
 from deltasync.engine.job import Direction
-from deltasync.errors import UsageError
+from deltasync.errors import Interrupted, UsageError
 
 __all__ = ["transfer"]
 
 
-def transfer(direction: Direction, words: Sequence[str]) -> int:
+def transfer(direction: Direction, words: Sequence[str], stop: StopEvent) -> int:
     """Run a command; return the exit code.
+
+    Args:
+        direction: Which of the two.
+        words: What follows it on the command line.
+        stop: Ends the run; may be set already, by a signal that came while all this was loaded.
 
     Raises:
         UsageError: The command line is wrong; nothing was done.
@@ -29,11 +34,12 @@ def transfer(direction: Direction, words: Sequence[str]) -> int:
     output = output_options(given)
     way = route_of(direction, given)
     settings = settings_of(given, output)
-    stop = StopEvent()
     channel = "local" if way.host is None else "ssh"
     with Report(output, channel, _display_maker(output, stop), stop=stop) as report, caught(stop, report.abandon):
         try:
             with raised():
+                if stop.is_set():
+                    raise Interrupted("interrupted")
                 # The files that the options name may be pipes, which are opened and read for as long as the other end likes.
                 job = make_job(given, way, settings)
                 report.open_log()

@@ -216,3 +216,30 @@ def test_a_signal_ends_a_run_that_nobody_reads() -> None:
         assert process.wait(10) == 20
         assert process.stderr is not None
         assert process.stderr.read() == b"deltasync: interrupted\n"
+
+
+STOPPED_EARLY = """
+import importlib.abc, os, signal, sys
+from deltasync.cli.main import main
+
+class Interrupting(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path, target=None):
+        if name == "{module}":
+            os.kill(os.getpid(), signal.{number})
+
+sys.modules.pop("{module}", None)
+sys.meta_path.insert(0, Interrupting())
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+@pytest.mark.parametrize("number", ["SIGINT", "SIGTERM"])
+@pytest.mark.parametrize("module", ["deltasync.cli.transfer", "datetime", "deltasync.cli.options"])
+def test_a_signal_while_the_command_is_still_loading_ends_in_a_summary_too(module: str, number: str, tmp_path: Path) -> None:
+    """Nothing is done, 20. An exception within `import datetime` would be lost in msgspec, and would make it crash later."""
+    (tmp_path / "a").write_bytes(b"content")
+    process = start("push", "--json", tmp_path / "a", tmp_path / "b", code=STOPPED_EARLY.format(module=module, number=number))
+    out, err = process.communicate(timeout=30)
+    assert (process.returncode, err) == (20, b"deltasync: interrupted\n")
+    assert json.loads(out)["exit_code"] == 20
+    assert os.listdir(tmp_path) == ["a"]

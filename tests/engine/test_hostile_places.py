@@ -174,7 +174,7 @@ def test_a_directory_that_turns_into_a_symlink_is_never_followed(options: dict[s
 
 
 def test_two_swaps_while_a_directory_is_made_leave_nothing_staged(arena: Arena) -> None:
-    """A directory comes in the place of the symlink at the last moment, and a symlink while it is put back: it is back, and nothing stays."""
+    """A directory comes in place of the symlink at the last moment, and a symlink while it is put back: it is back, nothing stays."""
     root = Path(os.fsdecode(arena.root))
     fd = os.open(arena.root, os.O_RDONLY | os.O_DIRECTORY)
     calls: list[bytes] = []
