@@ -16,7 +16,7 @@ from deltasync.tree.names import shown
 __all__ = ["GRACE_S", "Child"]
 
 SOCKET_BYTES = 1 << 20
-GRACE_S = 1.0
+GRACE_S = 0.5
 """How long a child may take to end by itself, and then to end when told to."""
 
 

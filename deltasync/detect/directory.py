@@ -7,15 +7,16 @@ import os
 import stat
 from array import array
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TypeAlias
 
 from deltasync.detect.sources import Sources
-from deltasync.fs.listing import list_names, look, own_entry
+from deltasync.fs.listing import entry_at, list_names, look, own_entry
 from deltasync.fs.root import Dir
 from deltasync.tree.entry import Entry
 from deltasync.tree.filters import Filters
-from deltasync.tree.names import is_reserved, join
+from deltasync.tree.names import is_reserved, join, split
 from deltasync.tree.rows import MAX_CHUNK_BYTES, Rows, packed
 
 __all__ = ["Directory", "LinkGroups", "Listing", "Origins", "Terms"]
@@ -140,10 +141,21 @@ class Listing:
                 return []
             self.incomplete = True
             self._terms.failed(path, error)
+            if path and not self._fds:
+                self._look_from_above(index)
             return []
         for name in reserved:
             self._terms.dropped(join(path, name))
         return [(index, names)]
+
+    def _look_from_above(self, index: int) -> None:
+        """Learn a directory's own attributes without opening it, so that they are kept where its contents can't be read."""
+        parent, name = split(self._directory.path)
+        # If not even this can be done, the failure to open it has been told already.
+        with suppress(OSError), self._terms.sources.roots[index].dir(parent) as lease:
+            own = entry_at(lease.fd, name)
+            if own is not None and own.kind == stat.S_IFDIR:
+                self.own = own._replace(name=b"")
 
     def _merge(self, lists: list[tuple[int, list[bytes]]]) -> None:
         merged: dict[bytes, tuple[int, ...]] = {}

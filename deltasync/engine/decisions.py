@@ -168,7 +168,9 @@ class Decisions:
                 return None
             beside = Beside(ground, path, None)
         if section.empty and beside.occupied and path in self._tree.tops and ground.settings.delete and not ground.settings.force_empty:
-            self._deletions.hold_back(path or b".", "the source is empty and this is not: nothing was deleted; --force-empty does it")
+            self._deletions.hold_back(
+                path or b".", "the source is empty and the destination is not: nothing was deleted; --force-empty does it"
+            )
         if not path and self._tree.whole:
             self._judge_root(section, beside)
         return beside

@@ -29,15 +29,17 @@ from deltasync.wire.session import Inbound, Outbound, Speaker
 
 __all__ = ["Peer"]
 
-MAX_QUEUED_BYTES = 16 << 20
+MAX_QUEUED_BYTES = 4 << 20
 """What waits for the control thread; beyond it the reader stops reading, and so the peer stops sending."""
 MAX_BACKLOG_BYTES = 64 << 20
 """More than this waiting is a peer gone wild: the sender of a tree reads while it sends, whatever waits, or both sides would wait."""
 MESSAGE_BYTES = 256
 """About what a message costs besides what it carries."""
+PACKED_FILE_WEIGHT = 1024
+"""What a file of a pack counts besides its content: putting it in place takes long beside its size, and what is queued delays a stop."""
 ZEROS_WEIGHT = 4096
 """What a run of zeros counts among the queued bytes, since it may take longer to write than it takes to send."""
-STOP_GRACE_S = 0.5
+STOP_GRACE_S = 0.25
 BREAK_GRACE_S = 5.0
 """How long a peer that broke the session may take to read what was sent to it, and why it ends."""
 POLL_S = 0.1
@@ -48,8 +50,8 @@ class Peer:
     """One session's two directions.
 
     A reader thread takes bytes from the link, opens them and queues messages; the control thread sends and takes. When `stop` is set,
-    waiting ends with `Interrupted`, and a send that is stuck is broken off after a grace of half a second; after five if the session is
-    broken and the peer does not read.
+    waiting ends with `Interrupted`, and a send that is stuck is broken off after a quarter of a second; after five seconds if the session
+    is broken and the peer does not read.
 
     Args:
         link: The open link; closed by `close`.
@@ -277,7 +279,9 @@ class Peer:
 
 
 def _weight(message: Message) -> int:
-    if isinstance(message, (Pack, FileData)):
+    if isinstance(message, Pack):
+        return MESSAGE_BYTES + PACKED_FILE_WEIGHT * len(message.ids) + len(message.content)
+    if isinstance(message, FileData):
         return MESSAGE_BYTES + len(message.content)
     if isinstance(message, FileZeros):
         return ZEROS_WEIGHT

@@ -176,6 +176,11 @@ def test_what_a_plain_user_can_not_read_is_reported_and_holds_deletions_back(pub
         assert summary.exit_code == ExitCode.PARTIAL
         assert (dest / "open").read_text() == "x"
         assert (dest / "extra").exists()
+        assert (dest / "dark").stat().st_mode & 0o777 == 0
+        assert (dest / "dark").stat().st_mtime_ns == (source / "dark").stat().st_mtime_ns
+        again = Heard()
+        push(os.fsencode(source) + b"/", dest, heard=again)
+        assert b"dark" not in again.codes
         (source / "dark").chmod(0o700)
 
     in_child(act, uid=PLAIN)
