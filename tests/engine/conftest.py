@@ -17,6 +17,9 @@ def public() -> Iterator[Path]:
     made = Path(tempfile.mkdtemp(prefix="deltasync-test-"))
     made.chmod(0o777)
     yield made
-    for directory, _, _ in os.walk(made):
-        os.chmod(directory, 0o700)
+    for directory, names, _ in os.walk(made):
+        for name in names:
+            # Before it is gone into: a plain user can't list a directory without permissions, nor remove what is in it.
+            if not os.path.islink(os.path.join(directory, name)):
+                os.chmod(os.path.join(directory, name), 0o700)
     shutil.rmtree(made)

@@ -209,10 +209,9 @@ def test_a_rule_is_about_the_name_at_the_source(tmp_path: Path, source: Path) ->
 # Destinations that don't do what they should ----------------------------------------------------------------------------------------
 
 
+@pytest.mark.needs("root")
 def test_a_directory_whose_attributes_can_not_be_kept_is_a_problem(public: Path) -> None:
-    """A directory of somebody else's whose mode differs is told as a file would be."""
-    if PLAIN is None:
-        pytest.skip("only root can make what is somebody else's")
+    """A directory of somebody else's, which only root can make, whose mode differs is told as a file would be."""
     (public / "src" / "d").mkdir(parents=True)
     (public / "dst" / "d").mkdir(parents=True)
     (public / "src" / "d").chmod(0o755)
