@@ -50,15 +50,41 @@ def build(session: nox.Session) -> None:
     session.install("build")
     out = Path(session.create_tmp()).resolve()
     session.run("python", "-m", "build", "--outdir", str(out / "dist"))
-    for archive in sorted((out / "dist").iterdir()):
-        environment = out / f"venv-{archive.suffix.strip('.')}"
+    archives = sorted((out / "dist").iterdir())
+    sdist = next(archive for archive in archives if archive.suffix == ".gz")
+    # Without a compiler the install must succeed too: `false` stands for one that compiles nothing.
+    for name, archive, environ in (*((archive.suffix.strip("."), archive, {}) for archive in archives), ("plain", sdist, {"CC": "false"})):
+        environment = out / f"venv-{name}"
         session.run(sys.executable, "-m", "venv", "--clear", str(environment), external=True)
-        session.run(str(environment / "bin" / "pip"), "install", "-q", str(archive), external=True)
+        session.run(str(environment / "bin" / "pip"), "install", "-q", str(archive), external=True, env=environ)
         command = str(environment / "bin" / "deltasync")
         # Run where no source lies about, so that only what was installed can answer.
         with session.chdir(out):
-            session.run(command, "--version", external=True)
-            session.run(command, "push", "--stats", f"{environment}/lib/", str(out / f"pushed-{archive.suffix.strip('.')}"), external=True)
+            version = session.run(command, "--version", external=True, silent=True)
+            if name == "plain" and "engine: python" not in str(version):
+                session.error(f"without a compiler the engine is not plain Python: {version}")
+            session.run(command, "push", "--stats", f"{environment}/lib/", str(out / f"pushed-{name}"), external=True)
+
+
+@nox.session
+def oracle(session: nox.Session) -> None:
+    """Compare the engines with pyrsync2, whose wheel only an old setuptools builds; the wheel stays in `.nox/oracle/tmp/wheels`."""
+    install_project(session)
+    session.install("-U", "pip>=25.3")
+    place = Path(session.create_tmp()).resolve()
+    (place / "constraint.txt").write_text("setuptools==56.1.0\n", encoding="utf-8")
+    wheel = ("pip", "wheel", "-q", "--no-deps", "--build-constraint", str(place / "constraint.txt"), "--wheel-dir", str(place / "wheels"))
+    session.run(*wheel, "pyrsync2")
+    session.install("--force-reinstall", *map(str, (place / "wheels").glob("pyrsync2-*.whl")))
+    session.run("pytest", "tests/delta", "tests/_native", *session.posargs)
+
+
+@nox.session
+def sanitize(session: nox.Session) -> None:
+    """Run the native engine's tests for long under the address and undefined-behaviour sanitizers (HYPOTHESIS_EXAMPLES, 2,000 unless set)."""
+    install_project(session)
+    examples = os.environ.get("HYPOTHESIS_EXAMPLES", "2000")
+    session.run("pytest", "tests/_native", "-k", "sanitizers", "--timeout=0", *session.posargs, env={"HYPOTHESIS_EXAMPLES": examples})
 
 
 @nox.session

@@ -32,7 +32,11 @@ STANDARD_STREAMS: Final = {f"sys.{name}" for name in ("stdin", "stdout", "stderr
 
 HEAVY: Final = {"numpy", "paramiko", "rich", "watchdog"}
 """Libraries that cost 30 to 150 ms to import (docs/design.md): no command pays for them that does not use them."""
-DEDICATED: Final = {"deltasync.channel.paramiko_ssh": "paramiko", "deltasync.cli.progress": "rich"}
+DEDICATED: Final = {
+    "deltasync._native.numpy_kernel": "numpy",
+    "deltasync.channel.paramiko_ssh": "paramiko",
+    "deltasync.cli.progress": "rich",
+}
 """Modules that may import a heavy library when loaded, and which; nobody imports these modules but inside a function."""
 
 FILE_LINES: Final = 400

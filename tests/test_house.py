@@ -14,13 +14,13 @@ from typing import Any, Final
 import pytest
 
 import deltasync
-from deltasync._native import engine_name
+from deltasync._native import ENGINES, choose, engine_name
 from tests.examples import blocks
 from tests.skips import CI_HEADING, NEEDS_HEADING, listed, objection
 from tests.sources import PROJECT, package_modules
 
 README: Final = (PROJECT / "README.md").read_text(encoding="utf-8")
-SESSIONS: Final = {"tests", "lint", "types", "build", "docs", "bench", "fuzz"}
+SESSIONS: Final = {"oracle", "sanitize", "tests", "lint", "types", "build", "docs", "bench", "fuzz"}
 
 
 def pyproject() -> dict[str, Any]:
@@ -29,11 +29,13 @@ def pyproject() -> dict[str, Any]:
 
 
 def test_the_declared_dependencies_are_those_imported() -> None:
-    """Nothing is installed that the package does not import, and nothing imported that is not installed with it."""
+    """Nothing is installed that the package does not import, and nothing but optional engines imported that is not installed."""
     declared = {re.split(r"[<>=;]", requirement)[0] for requirement in pyproject()["project"]["dependencies"]}
     imported = {found.name.split(".")[0] for module in package_modules() for found in module.imports()}
     foreign = imported - set(sys.stdlib_module_names) - {"deltasync", "compression"}
-    assert {name.split(".")[0] for name in declared} == foreign
+    engines = {"numpy", "pyrsync2"}
+    assert [requirement[:7] for requirement in pyproject()["project"]["optional-dependencies"]["numpy"]] == ["numpy>="]
+    assert {name.split(".")[0] for name in declared} == foreign - engines
 
 
 def test_the_version_is_told_once() -> None:
@@ -45,8 +47,9 @@ def test_the_version_is_told_once() -> None:
 
 
 def test_the_engine_in_use_has_a_name() -> None:
-    """Without a compiled kernel the engine is plain Python, and says so."""
-    assert engine_name() == "python"
+    """What `auto` stands for is the fastest engine that is there, and loading it gives the one that was named."""
+    assert engine_name() in ENGINES
+    assert choose().NAME == choose(engine_name()).NAME == engine_name()
 
 
 def test_the_command_names_its_version_and_engine() -> None:

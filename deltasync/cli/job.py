@@ -13,10 +13,11 @@ import msgspec
 from deltasync.cli.filtering import FilterOption, wire_rules
 from deltasync.cli.options import ARCHIVE, FILTERS, Given
 from deltasync.cli.places import Host, Route, parse_place, route
-from deltasync.cli.rates import parse_rate
+from deltasync.cli.rates import parse_rate, parse_size, size
 from deltasync.cli.report import OutputOptions
 from deltasync.engine.job import Direction, Job, Remote
 from deltasync.errors import UsageError
+from deltasync.wire.content import MAX_BLOCK_BYTES, MIN_BLOCK_BYTES
 from deltasync.wire.settings import Settings
 
 __all__ = ["make_job", "output_options", "route_of", "settings_of"]
@@ -74,6 +75,12 @@ def settings_of(given: Given, output: OutputOptions) -> Settings:
         bwlimit_bytes_s = parse_rate(values["bwlimit"]) if values["bwlimit"] is not None else 0
     except ValueError as error:
         raise UsageError(f"--bwlimit: {error}") from error
+    try:
+        block_bytes = parse_size(values["block_size"]) if values["block_size"] is not None else 0
+    except ValueError as error:
+        raise UsageError(f"--block-size: {error}") from error
+    if block_bytes and not MIN_BLOCK_BYTES <= block_bytes <= MAX_BLOCK_BYTES:
+        raise UsageError(f"--block-size: from {MIN_BLOCK_BYTES} bytes to {size(MAX_BLOCK_BYTES)}")
     names = (
         "hard_links", "sparse", "numeric_ids", "mkpath", "checksum", "ignore_times", "size_only", "update", "existing",
         "ignore_existing", "delete", "max_delete", "force_empty", "dry_run",
@@ -84,6 +91,7 @@ def settings_of(given: Given, output: OutputOptions) -> Settings:
         itemize=output.wants_items,
         compress=_last(given, {"compress": "always", "no-compress": "never"}) or "auto",
         bwlimit_bytes_s=bwlimit_bytes_s,
+        block_bytes=block_bytes,
         timeout_s=values["timeout"] or 0.0,
     )
 
@@ -96,8 +104,6 @@ def make_job(given: Given, way: Route, settings: Settings) -> Job:
         LocalFileError: A file of rules can't be read.
     """
     values = given.values
-    if values["engine"] not in (None, "auto", "python"):
-        raise UsageError(f"--engine {values['engine']}: this engine is not built in; there is python")
     remote = None if way.host is None else _remote(values, way.host)
     rules = wire_rules(FilterOption(name, value) for given_name, value in given.ordered for name in FILTERS if name == given_name)
     return Job(
@@ -108,6 +114,7 @@ def make_job(given: Given, way: Route, settings: Settings) -> Job:
         remote=remote,
         threads=values["threads"],
         retries=DEFAULT_RETRIES if values["retries"] is None else values["retries"],
+        engine=values["engine"] or "auto",
     )
 
 

@@ -183,7 +183,8 @@ def _connection() -> list[click.Parameter]:
         _value(CONNECTION, "--timeout", metavar="S", kind=seconds, text="longest silence in seconds; 0 for any"),
         _value(CONNECTION, "--retries", metavar="N", kind=click.IntRange(min=0), text="how often a lost connection is made again (5)"),
         _value(CONNECTION, "--threads", metavar="N", kind=count, text="threads to work with; by default one a core"),
-        _value(CONNECTION, "--engine", metavar="WHICH", kind=engines, text="auto or python"),
+        _value(CONNECTION, "--engine", metavar="WHICH", kind=engines, text="auto, native, numpy, python or pyrsync2"),
+        _value(CONNECTION, "--block-size", metavar="N", text="blocks of N bytes for deltas, in one round"),
     ]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from fractions import Fraction
 
-__all__ = ["duration", "parse_rate", "size"]
+__all__ = ["duration", "parse_rate", "parse_size", "size"]
 
 _RATE = re.compile(r"(?P<number>[0-9]+\.?[0-9]*|\.[0-9]+)(?:(?P<unit>[bkmgtp])(?P<base>b|ib)?)?(?P<step>[+-]1)?", re.IGNORECASE)
 _POWERS = "bkmgtp"
@@ -34,6 +34,19 @@ def parse_rate(text: str) -> int:
             f"{text!r} is too {'small' if rate < MIN_RATE_BYTES_S else 'large'}; the least is 512 bytes a second, 0 is no limit"
         )
     return (rate + 512) // 1024 * 1024
+
+
+def parse_size(text: str) -> int:
+    """Return the bytes of a SIZE as rsync takes it: bytes without a suffix, `K` and `KiB` by 1024, `KB` by 1000.
+
+    Raises:
+        ValueError: It is not written so.
+    """
+    found = _RATE.fullmatch(text)
+    if found is None:
+        raise ValueError(f"{text!r} is not a size; examples: 2048, 4K, 1MiB")
+    base = 1000 if (found["base"] or "").lower() == "b" else 1024
+    return int(Fraction(found["number"].rstrip(".")) * base ** _POWERS.index((found["unit"] or "b").lower())) + int(found["step"] or 0)
 
 
 def size(amount: float) -> str:

@@ -10,12 +10,13 @@ BLAKE3 is used unkeyed with its 32-byte output (O'Connor, Aumasson, Neves, Wilco
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 from struct import Struct
 
 from blake3 import blake3
 
-__all__ = ["DIGEST_BYTES", "MAX_LEAVES", "MIN_LEAF_BYTES", "FileDigest", "leaf_bytes"]
+__all__ = ["DIGEST_BYTES", "MAX_LEAVES", "MIN_LEAF_BYTES", "FileDigest", "file_digest", "leaf_bytes"]
 
 DIGEST_BYTES = 32
 MIN_LEAF_BYTES = 32 << 10
@@ -30,6 +31,17 @@ def leaf_bytes(size: int) -> int:
     while leaf * MAX_LEAVES < size:
         leaf *= 2
     return leaf
+
+
+def file_digest(size: int, leaves: Sequence[bytes]) -> bytes:
+    """Return the digest of a file of `size` bytes from those of its leaves.
+
+    Raises:
+        ValueError: It has another number of leaves.
+    """
+    if len(leaves) != -(-size // leaf_bytes(size)):
+        raise ValueError(f"a file of {size} bytes has not {len(leaves)} leaves")
+    return blake3(_LENGTH.pack(size) + b"".join(leaves)).digest()
 
 
 @lru_cache(maxsize=64)

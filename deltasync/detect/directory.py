@@ -11,13 +11,14 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from deltasync._native.columns import packed
 from deltasync.detect.sources import Sources
 from deltasync.fs.listing import entry_at, list_names, look, own_entry
 from deltasync.fs.root import Dir
 from deltasync.tree.entry import Entry
 from deltasync.tree.filters import Filters
 from deltasync.tree.names import is_reserved, join, split
-from deltasync.tree.rows import MAX_CHUNK_BYTES, Rows, packed
+from deltasync.tree.rows import MAX_CHUNK_BYTES, Rows
 
 __all__ = ["Directory", "LinkGroups", "Listing", "Origins", "Terms"]
 

@@ -3,56 +3,26 @@
 from __future__ import annotations
 
 import os
-from typing import NamedTuple
 
-from deltasync.delta.digest import DIGEST_BYTES, FileDigest
+from deltasync.engine.bases import Bases
+from deltasync.engine.delta_stream import DeltaStream
+from deltasync.engine.errands import Errand, Errands
 from deltasync.engine.ground import Ground
 from deltasync.engine.links import Links
+from deltasync.engine.pool import Pool
+from deltasync.engine.streams import Expected, WholeStream
 from deltasync.errors import RemoteProtocolError
 from deltasync.fs.root import Dir
 from deltasync.patch.attributes import Lost
 from deltasync.patch.staging import Staged, put_small
 from deltasync.tree.entry import Entry
 from deltasync.tree.names import join
-from deltasync.wire.messages import FileAbort, FileBegin, FileData, FileEnd, FileZeros, Pack, pack_slices
+from deltasync.wire.messages import FileAbort, FileBegin, FileCopy, FileData, FileEnd, FileZeros, Pack, pack_slices
 
-__all__ = ["Arrivals", "Expected"]
+__all__ = ["Arrivals"]
 
 MAX_OPEN_FILES = 16
 """Most streams that the sender may have open at once."""
-
-
-class Expected(NamedTuple):
-    """A file that was asked for.
-
-    Attributes:
-        directory: Its directory, relative to the root.
-        entry: What it was listed as, localised; size, time and mode of the file itself come with the content.
-        current: What it replaces, if that is of the same type.
-        credited: How many of its listed bytes count as done.
-    """
-
-    directory: bytes
-    entry: Entry
-    current: Entry | None
-    credited: int = 0
-
-
-class _Stream:
-    """One open stream: the staged file, or None where it could not be made and the content is passed over."""
-
-    def __init__(self, expected: Expected, entry: Entry, begin: FileBegin) -> None:
-        self.expected = expected
-        self.entry = entry
-        self.size = begin.size
-        self.taken = 0
-        self.digest = FileDigest(begin.size)
-        self.staged: Staged | None = None
-
-    def take(self, count: int) -> None:
-        self.taken += count
-        if self.taken > self.size:
-            raise RemoteProtocolError("the peer sent more of a file than it announced")
 
 
 class Arrivals:
@@ -63,13 +33,16 @@ class Arrivals:
         current: Path of the file in hand.
     """
 
-    def __init__(self, ground: Ground, links: Links) -> None:
+    def __init__(self, ground: Ground, links: Links, bases: Bases, pool: Pool) -> None:
         self.files_done = self.bytes_done = 0
         self.current = b""
         self._ground = ground
         self._links = links
+        self._bases = bases
+        self._pool = pool
+        self._errands = Errands()
         self._expected: dict[int, Expected] = {}
-        self._streams: dict[int, _Stream] = {}
+        self._streams: dict[int, WholeStream | DeltaStream] = {}
         self._lease: Dir | None = None
         self._gives_group = True
 
@@ -83,9 +56,9 @@ class Arrivals:
     def close(self, *, keep_partials: bool) -> None:
         """Let go of everything; with `keep_partials` what has come of large files stays for a later run."""
         self._release()
+        self._errands.close()
         for stream in self._streams.values():
-            if stream.staged is not None:
-                stream.staged.abandon(keep=keep_partials)
+            stream.abandon(keep=keep_partials)
         self._streams.clear()
 
     def _release(self) -> None:
@@ -153,67 +126,112 @@ class Arrivals:
             raise RemoteProtocolError("the peer opened too many files at once")
         expected = self._take(message.file_id)
         entry = self._as_sent(expected, message.mtime_ns, message.mode)._replace(size=message.size)
-        stream = self._streams[message.file_id] = _Stream(expected, entry, message)
+        base = self._bases.get(message.file_id)
+        stream = DeltaStream(expected, entry, base, self._pool) if base is not None else WholeStream(expected, entry)
+        self._streams[message.file_id] = stream
         try:
             dir_fd = self._directory(expected.directory)
             stream.staged = Staged.create(dir_fd, entry.name, message.size, sparse=self._ground.settings.sparse)
+            if isinstance(stream, DeltaStream):
+                stream.staged.stretch()
         except OSError as error:
             self._fail(stream, error)
+        if isinstance(stream, DeltaStream):
+            self._errands.begin(message.file_id, self._follow(message.file_id, stream))
         self.current = join(expected.directory, entry.name)
+
+    def copy(self, message: FileCopy) -> None:
+        """Take ranges of a base."""
+        stream = self._stream(message.file_id)
+        if not isinstance(stream, DeltaStream):
+            raise RemoteProtocolError("the peer copies from a base that it was not offered")
+        stream.copy(message)
+        self._credit(stream)
 
     def data(self, message: FileData) -> None:
         """Take the next bytes of a stream."""
         stream = self._stream(message.file_id)
-        stream.take(len(message.content))
+        try:
+            stream.data(message.content)
+        except OSError as error:
+            self._fail(stream, error)
         self._credit(stream)
-        if stream.staged is not None:
-            stream.digest.update(message.content)
-            try:
-                stream.staged.write(message.content)
-            except OSError as error:
-                self._fail(stream, error)
 
     def zeros(self, message: FileZeros) -> None:
         """Take a run of zeros of a stream."""
         stream = self._stream(message.file_id)
-        stream.take(message.zero_bytes)
+        try:
+            stream.zeros(message.zero_bytes)
+        except OSError as error:
+            self._fail(stream, error)
         self._credit(stream)
-        if stream.staged is not None:
-            stream.digest.zeros(message.zero_bytes)
-            try:
-                stream.staged.zeros(message.zero_bytes)
-            except OSError as error:
-                self._fail(stream, error)
 
     def end(self, message: FileEnd) -> None:
         """Close a stream: its digest is proven, then it takes its place."""
         stream = self._stream(message.file_id)
-        if stream.taken != stream.size:
+        if not stream.complete:
             raise RemoteProtocolError("the peer ended a file before all of it had come")
+        if isinstance(stream, DeltaStream):
+            stream.end(message.digest)
+            return
         del self._streams[message.file_id]
         self._settle(stream.expected)
         if stream.staged is None:
             return
-        expected = stream.expected
-        if len(message.digest) != DIGEST_BYTES or stream.digest.digest() != message.digest:
-            stream.staged.abandon(keep=False)
-            self._ground.failed(
-                expected.directory, expected.entry.name, ValueError("its digest differs"), "what arrived is not what was sent"
-            )
-            return
+        if stream.proves(message.digest):
+            self._commit(stream)
+        else:
+            stream.abandon(keep=False)
+            directory, entry, *_ = stream.expected
+            self._ground.failed(directory, entry.name, ValueError("its digest differs"), "what arrived is not what was sent")
+
+    def _follow(self, file_id: int, stream: DeltaStream) -> Errand:
+        """Go with a delta to its end: then it takes its place, or is asked for again as a whole."""
+        yield from stream.steps()
+        del self._streams[file_id]
+        if stream.error is not None:
+            self._fail(stream, stream.error)
+        well = stream.proven or stream.staged is None
+        if stream.proven:
+            self._ground.counts.matched_bytes += stream.matched_bytes
+            self._commit(stream)
+        stream.abandon(keep=False)
+        if well:
+            self._settle(stream.expected)
+        else:
+            self._ground.counts.resent_whole += 1
+            self._expected[file_id] = stream.expected
+        self._bases.applied(file_id, well=well)
+
+    def _commit(self, stream: WholeStream | DeltaStream) -> None:
+        """Put a proven file in its place."""
+        assert stream.staged is not None
         try:
-            lost = stream.staged.commit(self._ground.fresh(stream.entry, expected.current))
+            lost = stream.staged.commit(self._ground.fresh(stream.entry, stream.expected.current))
         except (OSError, OverflowError) as error:
             self._fail(stream, error)
         else:
-            self._placed(expected, lost)
+            stream.staged = None
+            self._placed(stream.expected, lost)
+
+    @property
+    def ready(self) -> bool:
+        """Whether `advance` would do something."""
+        return self._errands.ready
+
+    def advance(self) -> None:
+        """Do what can be done now for the deltas that are open."""
+        self._errands.advance()
 
     def abort(self, message: FileAbort) -> None:
         """Give a file up, or wait for it to begin anew."""
         stream = self._streams.pop(message.file_id, None)
         expected = self._take(message.file_id) if stream is None else stream.expected
-        if stream is not None and stream.staged is not None:
-            stream.staged.abandon(keep=False)
+        if isinstance(stream, DeltaStream):
+            self._errands.end(message.file_id)
+        if stream is not None:
+            stream.abandon(keep=False)
+        self._bases.forget(message.file_id)
         if message.again:
             if stream is None:
                 raise RemoteProtocolError("the peer took back a file that it had not begun")
@@ -221,7 +239,7 @@ class Arrivals:
         else:
             self._settle(expected)
 
-    def _credit(self, stream: _Stream) -> None:
+    def _credit(self, stream: WholeStream | DeltaStream) -> None:
         """Count what has come of a stream, as far as it was listed and was not counted before it began anew."""
         expected = stream.expected
         reached = min(stream.taken, expected.entry.size)
@@ -234,16 +252,14 @@ class Arrivals:
         self.files_done += 1
         self.bytes_done += expected.entry.size - expected.credited
 
-    def _stream(self, file_id: int) -> _Stream:
+    def _stream(self, file_id: int) -> WholeStream | DeltaStream:
         stream = self._streams.get(file_id)
         if stream is None:
             raise RemoteProtocolError(f"the peer sent content of file {file_id}, which is not open")
         return stream
 
-    def _fail(self, stream: _Stream, error: OSError | OverflowError) -> None:
-        if stream.staged is not None:
-            stream.staged.abandon(keep=False)
-            stream.staged = None
+    def _fail(self, stream: WholeStream | DeltaStream, error: OSError | OverflowError) -> None:
+        stream.abandon(keep=False)
         self._ground.failed(stream.expected.directory, stream.expected.entry.name, error, "it can't be written")
 
     @property

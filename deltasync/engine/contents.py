@@ -2,62 +2,37 @@
 
 from __future__ import annotations
 
-import time
 from collections import deque
 from collections.abc import Iterable, Iterator
 
-from deltasync.channel.stream import Link
 from deltasync.detect.sources import Sources
+from deltasync.engine.outflow import Outflow, Sampler
 from deltasync.engine.peer import Peer
 from deltasync.engine.reading import PACK_FILE_BYTES, Changing, read_small, stream
-from deltasync.engine.reporter import Reporter, reason
 from deltasync.engine.wants import Wanted
-from deltasync.errors import ExitCode
 from deltasync.fs.root import Dir
-from deltasync.tree.names import join
-from deltasync.wire.compression import pays
-from deltasync.wire.messages import MAX_FILE_DATA_BYTES, MAX_PACK_FILES, FileAbort, FileBegin, FileData, FileZeros, Message, Pack
-from deltasync.wire.settings import Settings
+from deltasync.wire.messages import MAX_FILE_DATA_BYTES, MAX_PACK_FILES, FileBegin, FileData, FileZeros, Message, Pack
 
-__all__ = ["Contents", "effective_compression"]
+__all__ = ["Contents"]
 
 PACK_BYTES = 256 << 10
-SAMPLE_EVERY_BYTES = 16 << 20
-"""How often the content of a long stream is sampled anew for compression."""
-
-
-def effective_compression(settings: Settings, link: Link) -> str:
-    """Return how this run compresses, as in `Settings.compress`: inside one process nothing is saved by it."""
-    return "never" if settings.compress == "auto" and link.cipher == "none" else settings.compress
 
 
 class Contents:
-    """Sends wanted files, a piece a time.
+    """Sends wanted files whole, a piece a time."""
 
-    Attributes:
-        literal_bytes: Content bytes sent, before compression.
-        files_done, bytes_done: Files that need no more work, and of what was listed of them and of the one in hand, the bytes.
-        current: Path of the file in hand.
-    """
-
-    def __init__(self, peer: Peer, sources: Sources, settings: Settings, reporter: Reporter) -> None:
-        self.literal_bytes = self.files_done = self.bytes_done = 0
-        self.current = b""
+    def __init__(self, peer: Peer, sources: Sources, outflow: Outflow) -> None:
         self._peer = peer
         self._sources = sources
-        self._settings = settings
-        self._compress = effective_compression(settings, peer.link)
-        self._reporter = reporter
+        self._out = outflow
         self._wanted: deque[Wanted] = deque()
         self._grown = -1
         self._stream: Iterator[Message] | None = None
         self._streamed: Wanted | None = None
         self._taken = self._credited = 0
         self._buffer = bytearray(MAX_FILE_DATA_BYTES)
-        self._squeeze = False
-        self._sample_left = 0
+        self._sampler = Sampler(outflow)
         self._lease: tuple[int, bytes, Dir] | None = None
-        self._paced_at = time.monotonic()
 
     @property
     def busy(self) -> bool:
@@ -121,7 +96,7 @@ class Contents:
             try:
                 small = read_small(self._directory(wanted), wanted.entry.name, wanted.entry)
             except (OSError, Changing) as error:
-                self._give_up(wanted, error)
+                self._out.give_up(wanted, error, wanted.credited)
                 continue
             if small is None:
                 self._grown = wanted.file_id
@@ -133,35 +108,30 @@ class Contents:
             modes.append(small.mode)
             contents.append(small.content)
             filled += len(small.content)
-            listed += wanted.entry.size
-            path = join(wanted.directory, wanted.entry.name)
+            listed += wanted.entry.size - wanted.credited
+            path = wanted.path
         if ids:
-            self.current = path
-            content = b"".join(contents)
-            self._peer.send(Pack(ids, sizes, mtimes_ns, modes, content), squeeze=self._worth(content))
-            self._count(filled)
-            self.files_done += len(ids)
-            self.bytes_done += listed
+            self._out.current = path
+            self._out.pack(Pack(ids, sizes, mtimes_ns, modes, b"".join(contents)))
+            self._out.files_done += len(ids)
+            self._out.bytes_done += listed
 
     def _is_large(self, wanted: Wanted) -> bool:
         return wanted.entry.size > PACK_FILE_BYTES or wanted.file_id == self._grown
 
-    def _worth(self, content: bytes | memoryview) -> bool:
-        return self._compress == "always" or (self._compress == "auto" and pays(content))
-
     # Large files --------------------------------------------------------------------------------------------------------------------
 
     def _begin(self, wanted: Wanted) -> None:
-        self.current = join(wanted.directory, wanted.entry.name)
+        self._out.current = wanted.path
         self._streamed = wanted
-        self._taken = self._credited = 0
-        self._sample_left = 0
+        self._taken, self._credited = 0, wanted.credited
+        self._sampler = Sampler(self._out)
         try:
             self._stream = stream(self._directory(wanted), wanted.entry.name, wanted.file_id, self._buffer)
             self._continue()
         except OSError as error:
             self._stream = None
-            self._give_up(wanted, error)
+            self._out.give_up(wanted, error, wanted.credited)
 
     def _continue(self) -> None:
         assert self._stream is not None
@@ -170,58 +140,26 @@ class Contents:
             message = next(self._stream, None)
         except (OSError, Changing) as error:
             self._stream = None
-            self._give_up(self._streamed, error)
+            self._out.give_up(self._streamed, error, self._credited)
             return
         if message is None:
             self._stream = None
-            self._settle(self._streamed)
+            self._out.settle(self._streamed, self._credited)
             return
-        squeeze = False
         if isinstance(message, FileData):
-            squeeze = self._sampled(message.content)
-            self._count(len(message.content))
+            self._out.data(message, self._sampler)
             self._credit(self._streamed, len(message.content))
-        elif isinstance(message, FileZeros):
+            return
+        if isinstance(message, FileZeros):
             self._credit(self._streamed, message.zero_bytes)
         elif isinstance(message, FileBegin):
             self._taken = 0
-        self._peer.send(message, squeeze=squeeze)
-
-    def _sampled(self, content: bytes | bytearray | memoryview) -> bool:
-        if self._sample_left <= 0:
-            self._squeeze = self._worth(memoryview(content))
-            self._sample_left = SAMPLE_EVERY_BYTES
-        self._sample_left -= len(content)
-        return self._squeeze
-
-    def _give_up(self, wanted: Wanted, error: OSError | Changing) -> None:
-        path = join(wanted.directory, wanted.entry.name)
-        self._peer.send(FileAbort(wanted.file_id, again=False))
-        if isinstance(error, Changing):
-            self._reporter.problem(path, "it kept changing while it was read; run again when it is quiet")
-        elif isinstance(error, FileNotFoundError):
-            self._reporter.problem(path, "it vanished before it could be sent", ExitCode.VANISHED)
-        else:
-            self._reporter.problem(path, reason(error, "it can't be read"))
-        self._settle(wanted)
+        self._peer.send(message)
 
     def _credit(self, wanted: Wanted, count: int) -> None:
         """Count what is sent of a stream, as far as it was listed and was not counted before it began anew."""
         self._taken += count
         reached = min(self._taken, wanted.entry.size)
         if reached > self._credited:
-            self.bytes_done += reached - self._credited
+            self._out.bytes_done += reached - self._credited
             self._credited = reached
-
-    def _settle(self, wanted: Wanted) -> None:
-        """Count a file that needs no more work."""
-        self.files_done += 1
-        self.bytes_done += wanted.entry.size - self._credited
-        self._credited = 0
-
-    def _count(self, count: int) -> None:
-        self.literal_bytes += count
-        rate = self._settings.bwlimit_bytes_s
-        if rate:
-            self._paced_at = max(self._paced_at, time.monotonic() - 0.25) + count / rate
-            self._peer.pause(self._paced_at - time.monotonic())

@@ -10,7 +10,8 @@ from typing import NamedTuple
 
 import msgspec
 
-from deltasync.engine.arrivals import Arrivals, Expected
+from deltasync.engine.arrivals import Arrivals
+from deltasync.engine.bases import Bases
 from deltasync.engine.comparison import Beside, Opposite
 from deltasync.engine.deletions import Deletions
 from deltasync.engine.destination import Destination
@@ -18,6 +19,7 @@ from deltasync.engine.directories import Directories
 from deltasync.engine.ground import Ground
 from deltasync.engine.links import Links
 from deltasync.engine.spool import Spool
+from deltasync.engine.streams import Expected
 from deltasync.errors import RemoteProtocolError
 from deltasync.fs.listing import entry_at
 from deltasync.fs.root import Dir
@@ -35,13 +37,18 @@ _ENCODE = msgspec.msgpack.Encoder().encode
 _DECODE = msgspec.msgpack.Decoder(tuple[bytes, int, Entry]).decode
 _NOT_THERE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
 _BATCH_FILES = 1024
+MIN_DELTA_BYTES = 128 << 10
+"""A file shorter than this travels whole, in a pack: that costs less than a round trip of checksums."""
+MIN_BASE_BYTES = 32 << 10
+"""A shorter base has too little to offer."""
 
 
 class Asked(NamedTuple):
-    """Indexes within a section of the files whose content is needed: now, or put off until deletions are done."""
+    """Indexes within a section of the files whose content is needed: now, put off until deletions are done, or now as a delta to a base."""
 
     whole: list[int]
     deferred: list[int]
+    delta: list[int]
 
 
 class Decisions:
@@ -56,7 +63,9 @@ class Decisions:
         deletions: Deletions,
         links: Links,
         arrivals: Arrivals,
+        bases: Bases,
     ) -> None:
+        self._bases = bases
         self._ground = ground
         self._tree = tree
         self._directories = directories
@@ -102,7 +111,7 @@ class Decisions:
         if section.first:
             self._path = section.path
             self._beside = self._open(section)
-        asked = Asked([], [])
+        asked = Asked([], [], [])
         if self._beside is not None:
             for opposite in self._beside.differing(section):
                 self._judge(self._beside, opposite, first_id, asked)
@@ -281,10 +290,19 @@ class Decisions:
             self._ground.counts.entries_changed += 1
             self._ground.item(join(beside.path, entry.name), entry, step)
         else:
-            asked.whole.append(opposite.at)
-            same_type = current if not step.in_the_way else None
-            self._arrivals.expect(first_id + opposite.at, Expected(beside.path, entry, same_type))
+            expected = Expected(beside.path, entry, current if not step.in_the_way else None)
+            self._arrivals.expect(first_id + opposite.at, expected)
+            if self._has_base(expected):
+                asked.delta.append(opposite.at)
+                self._bases.want(first_id + opposite.at, expected)
+            else:
+                asked.whole.append(opposite.at)
             self._ground.item(join(beside.path, entry.name), entry, step)
+
+    def _has_base(self, expected: Expected) -> bool:
+        """Tell whether a file is worth asking for as a delta to what it replaces."""
+        current = expected.current
+        return current is not None and current.size >= MIN_BASE_BYTES and expected.entry.size >= MIN_DELTA_BYTES
 
     def _set_attributes(self, beside: Beside, entry: Entry, step: Step) -> None:
         ground, path = self._ground, join(beside.path, entry.name)

@@ -34,6 +34,8 @@ class ReceiverCounts:
     files_written: int = 0
     entries_changed: int = 0
     files_deleted: int = 0
+    matched_bytes: int = 0
+    resent_whole: int = 0
 
 
 @dataclass(frozen=True, slots=True)

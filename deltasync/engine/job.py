@@ -26,6 +26,7 @@ class Job:
         remote: The other end; None when it is this machine (both ends run in this process).
         threads: Size of the pool; None for the number of cores.
         retries: How often a lost connection is made again, once one has stood; 0 or more.
+        engine: What computes checksums: `auto`, or one of `deltasync._native.ENGINES`.
     """
 
     direction: Direction
@@ -35,6 +36,7 @@ class Job:
     remote: Remote | None = None
     threads: int | None = None
     retries: int = 5
+    engine: str = "auto"
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,25 +5,31 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
 from contextlib import suppress
 
 from deltasync.channel.stream import Link
 from deltasync.errors import ConnectionLost, DeltasyncError, Interrupted, LocalProtocolError, PeerFailure, RemoteProtocolError
 from deltasync.tree.names import shown
 from deltasync.wire.messages import (
+    Applied,
     Entries,
     Failure,
+    FileCopy,
     FileData,
     FileZeros,
+    Gaps,
     Items,
     Message,
     Note,
     Owners,
     Pack,
     Ping,
+    Signature,
     Trouble,
     Want,
     WantDeferred,
+    WantWhole,
 )
 from deltasync.wire.session import Inbound, Outbound, Speaker
 
@@ -124,8 +130,15 @@ class Peer:
                         return
                 self._changed.wait(POLL_S)
 
-    def receive(self, *, wait: bool = True) -> Message | None:
+    def wake(self) -> None:
+        """Have whoever waits in `receive` look again at what it waits for; called by any thread."""
+        with self._changed:
+            self._changed.notify_all()
+
+    def receive(self, *, wait: bool = True, until: Callable[[], bool] | None = None) -> Message | None:
         """Return the next message; without `wait`, None when there is none yet.
+
+        With `until`, waiting also ends, and None is returned, when that is true; whoever makes it true calls `wake`.
 
         Raises:
             PeerFailure: The peer ended the session and said why.
@@ -140,6 +153,8 @@ class Peer:
             while not self._queue:
                 if self.stop.is_set():
                     raise Interrupted("interrupted")
+                if until is not None and until():
+                    return None
                 self._changed.wait(POLL_S)
             message = self._queue[0]
             if message is None or isinstance(message, DeltasyncError):
@@ -298,8 +313,14 @@ def _carried(message: Message) -> int:
         return len(message.path) + len(message.text)
     if isinstance(message, Owners):
         return sum(MESSAGE_BYTES + len(name) for _, name in (*message.users, *message.groups))
-    if isinstance(message, (Want, WantDeferred)):
-        return len(message.whole) + len(message.deferred) if isinstance(message, Want) else len(message.ids)
+    if isinstance(message, Want):
+        return len(message.whole) + len(message.deferred) + len(message.delta)
+    if isinstance(message, (WantDeferred, WantWhole, Applied)):
+        return len(message.ids)
+    if isinstance(message, Signature):
+        return len(message.weak) + len(message.strong)
+    if isinstance(message, (FileCopy, Gaps)):
+        return 24 * len(message.lengths)
     return len(message.text) if isinstance(message, Note) else 0
 
 

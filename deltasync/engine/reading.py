@@ -12,7 +12,19 @@ from deltasync.delta.digest import FileDigest
 from deltasync.tree.entry import Entry, kept_time
 from deltasync.wire.messages import MAX_FILE_DATA_BYTES, MAX_ZEROS_BYTES, FileAbort, FileBegin, FileData, FileEnd, FileZeros, Message
 
-__all__ = ["ATTEMPTS", "PACK_FILE_BYTES", "Changing", "SmallFile", "digest_at", "read_small", "stream"]
+__all__ = [
+    "ATTEMPTS",
+    "OPEN_FLAGS",
+    "PACK_FILE_BYTES",
+    "Changing",
+    "SmallFile",
+    "check_regular",
+    "digest_at",
+    "read_exactly",
+    "read_small",
+    "same_file",
+    "stream",
+]
 
 PACK_FILE_BYTES = 128 << 10
 """A file up to this size travels whole inside a pack."""
@@ -20,7 +32,7 @@ PACK_FILE_BYTES = 128 << 10
 ATTEMPTS = 3
 """How often a file is read that changes meanwhile, before it is given up."""
 
-_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+OPEN_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _SEEK_DATA = getattr(os, "SEEK_DATA", None)
 _SEEK_HOLE = getattr(os, "SEEK_HOLE", None)
 
@@ -55,32 +67,53 @@ def read_small(dir_fd: int, name: bytes, entry: Entry) -> SmallFile | None:
         OSError: It can't be read; `ENOENT` if it is gone.
         Changing: It changed during each of `ATTEMPTS` reads.
     """
-    fd = os.open(name, _FLAGS, dir_fd=dir_fd)
+    fd = os.open(name, OPEN_FLAGS, dir_fd=dir_fd)
     try:
         content = os.read(fd, entry.size + 1)
         status = os.fstat(fd)
         if len(content) == status.st_size == entry.size and status.st_mtime_ns == entry.mtime_ns and stat.S_ISREG(status.st_mode):
             return SmallFile(content, status.st_mtime_ns, status.st_mode)
-        _check_regular(status)
+        check_regular(status)
         for _ in range(ATTEMPTS):
             before = os.fstat(fd)
             if before.st_size > PACK_FILE_BYTES:
                 return None
             content = os.pread(fd, before.st_size + 1, 0)
             after = os.fstat(fd)
-            if len(content) == before.st_size and _same(before, after):
+            if len(content) == before.st_size and same_file(before, after):
                 return SmallFile(content, kept_time(after.st_mtime_ns), after.st_mode)
         raise Changing
     finally:
         os.close(fd)
 
 
-def _check_regular(status: os.stat_result) -> None:
+def read_exactly(fd: int, at: int, buffer: memoryview) -> None:
+    """Fill a buffer from a file.
+
+    Raises:
+        OSError: It can't be read.
+        Changing: It ends before that.
+    """
+    while buffer:
+        got = os.preadv(fd, [buffer], at)
+        if not got:
+            raise Changing
+        buffer = buffer[got:]
+        at += got
+
+
+def check_regular(status: os.stat_result) -> None:
+    """Refuse what is no regular file.
+
+    Raises:
+        OSError: It is none.
+    """
     if not stat.S_ISREG(status.st_mode):
         raise OSError(errno.EINVAL, "it is no longer a regular file")
 
 
-def _same(one: os.stat_result, other: os.stat_result) -> bool:
+def same_file(one: os.stat_result, other: os.stat_result) -> bool:
+    """Tell whether nobody wrote to a file between two looks at it."""
     return (one.st_size, one.st_mtime_ns, one.st_ctime_ns) == (other.st_size, other.st_mtime_ns, other.st_ctime_ns)
 
 
@@ -91,17 +124,17 @@ def stream(dir_fd: int, name: bytes, file_id: int, buffer: bytearray) -> Iterato
         OSError: It can't be read.
         Changing: It changed during each of `ATTEMPTS` reads; the last `FileAbort` is left to the caller.
     """
-    fd = os.open(name, _FLAGS, dir_fd=dir_fd)
+    fd = os.open(name, OPEN_FLAGS, dir_fd=dir_fd)
     try:
         for attempt in range(ATTEMPTS):
             if attempt:
                 yield FileAbort(file_id, again=True)
             before = os.fstat(fd)
-            _check_regular(before)
+            check_regular(before)
             yield FileBegin(file_id, before.st_size, kept_time(before.st_mtime_ns), before.st_mode)
             digest = FileDigest(before.st_size)
             complete = yield from _contents(fd, file_id, before, digest, buffer)
-            if complete and _same(before, os.fstat(fd)):
+            if complete and same_file(before, os.fstat(fd)):
                 yield FileEnd(file_id, digest.digest())
                 return
         raise Changing
@@ -156,7 +189,7 @@ def digest_at(dir_fd: int, name: bytes, size: int, check: Callable[[], None] = l
         ValueError: It is not of this size.
     """
     buffer = bytearray(MAX_FILE_DATA_BYTES)
-    fd = os.open(name, _FLAGS, dir_fd=dir_fd)
+    fd = os.open(name, OPEN_FLAGS, dir_fd=dir_fd)
     try:
         digest = FileDigest(size)
         status = os.fstat(fd)

@@ -7,7 +7,9 @@ import time
 from array import array
 from collections.abc import Callable
 
+from deltasync._native.columns import column, packed
 from deltasync.engine.arrivals import Arrivals
+from deltasync.engine.bases import Bases
 from deltasync.engine.decisions import Decisions
 from deltasync.engine.deletions import Deletions
 from deltasync.engine.destination import Destination
@@ -16,17 +18,20 @@ from deltasync.engine.ground import Ground
 from deltasync.engine.job import Progress
 from deltasync.engine.links import Links
 from deltasync.engine.peer import Peer
+from deltasync.engine.pool import Pool
 from deltasync.errors import DeltasyncError, RemoteProtocolError
-from deltasync.tree.rows import Section, column, packed, unpack_sections
+from deltasync.tree.rows import Section, unpack_sections
 from deltasync.wire.messages import (
     MAX_CHUNK_ENTRIES,
     Entries,
     EntriesEnd,
     FileAbort,
     FileBegin,
+    FileCopy,
     FileData,
     FileEnd,
     FileZeros,
+    Gaps,
     Message,
     Owners,
     Pack,
@@ -51,13 +56,23 @@ class Receiver:
         destination: How the tree's root maps to the destination.
         tree: The sender's first message.
         watch: Hears of progress; None for nobody.
+        threads: Size of the pool; None for what suits this machine.
+        engine: What computes checksums, as in `Job`.
 
     Attributes:
         entries: How many entries have been compared.
     """
 
     def __init__(
-        self, peer: Peer, ground: Ground, destination: Destination, tree: Tree, watch: Callable[[Progress], None] | None = None
+        self,
+        peer: Peer,
+        ground: Ground,
+        destination: Destination,
+        tree: Tree,
+        watch: Callable[[Progress], None] | None = None,
+        *,
+        threads: int | None = None,
+        engine: str = "auto",
     ) -> None:
         self._peer = peer
         self._ground = ground
@@ -66,8 +81,10 @@ class Receiver:
         self._directories = Directories(ground)
         self._deletions = Deletions(ground)
         self._links = Links(ground, self._deletions)
-        self._arrivals = Arrivals(ground, self._links)
-        self._decisions = Decisions(ground, tree, destination, self._directories, self._deletions, self._links, self._arrivals)
+        self._pool = Pool(threads, peer.wake)
+        self._bases = Bases(ground, peer, self._pool, engine)
+        self._arrivals = Arrivals(ground, self._links, self._bases, self._pool)
+        self._decisions = Decisions(ground, tree, destination, self._directories, self._deletions, self._links, self._arrivals, self._bases)
         self._chunks = self.entries = 0
         self._files = self._file_bytes = 0
         self._settled_files = self._settled_bytes = 0
@@ -82,12 +99,23 @@ class Receiver:
         """
         try:
             while self._end is None or self._arrivals.busy:
-                self._take(self._next())
+                self._work()
             self._finish()
             counts = self._ground.counts
             self._ground.reporter.flush()
             staged = self._ground.staged
-            self._peer.send(ReceiverDone(counts.files_written, counts.entries_changed, counts.files_deleted, 0, 0, 0, staged, 0))
+            self._peer.send(
+                ReceiverDone(
+                    counts.files_written,
+                    counts.entries_changed,
+                    counts.files_deleted,
+                    counts.matched_bytes,
+                    counts.resent_whole,
+                    0,
+                    staged,
+                    0,
+                )
+            )
             done = self._next()
             if not isinstance(done, SenderDone):
                 raise RemoteProtocolError(f"the peer sent {type(done).__name__} when everything was done")
@@ -100,7 +128,21 @@ class Receiver:
             return done
         finally:
             self._arrivals.close(keep_partials=True)
+            self._bases.close()
+            self._pool.close()
             self._decisions.close()
+
+    def _work(self) -> None:
+        """Do the one thing that is due."""
+        message = self._peer.receive(until=self._ready)
+        if message is None:
+            self._bases.advance()
+            self._arrivals.advance()
+        elif not self._ground.reporter.take(message):
+            self._take(message)
+
+    def _ready(self) -> bool:
+        return self._arrivals.ready or self._bases.ready
 
     def _next(self) -> Message:
         while True:
@@ -122,6 +164,10 @@ class Receiver:
                 arrivals.begin(message)
             case FileZeros():
                 arrivals.zeros(message)
+            case FileCopy():
+                arrivals.copy(message)
+            case Gaps():
+                self._bases.fine(message)
             case FileEnd():
                 arrivals.end(message)
             case FileAbort():
@@ -154,19 +200,21 @@ class Receiver:
             raise RemoteProtocolError("the peer sent a chunk of too many entries")
         whole: array[int] = array("I")
         deferred: array[int] = array("I")
+        delta: array[int] = array("I")
         offset = 0
         for section in sections:
             self._count(section)
             wanted = self._decisions.section(section, self.entries + offset)
             sizes = column("Q", section.rows.sizes)
-            self._settled_files -= len(wanted.whole) + len(wanted.deferred)
-            self._settled_bytes -= sum(sizes[index] for index in (*wanted.whole, *wanted.deferred))
+            self._settled_files -= sum(map(len, wanted))
+            self._settled_bytes -= sum(sizes[index] for indexes in wanted for index in indexes)
             whole.extend(offset + index for index in wanted.whole)
             deferred.extend(offset + index for index in wanted.deferred)
+            delta.extend(offset + index for index in wanted.delta)
             offset += section.rows.entry_count
         self.entries += offset
         self._ground.reporter.flush()
-        self._peer.send(Want(self._chunks, packed("I", whole), packed("I", deferred)))
+        self._peer.send(Want(self._chunks, packed("I", whole), packed("I", deferred), packed("I", delta)))
         self._chunks += 1
 
     def _count(self, section: Section) -> None:
@@ -189,7 +237,7 @@ class Receiver:
         for batch in self._decisions.unblock():
             self._peer.send(WantDeferred(packed("Q", batch)))
             while self._arrivals.busy:
-                self._take(self._next())
+                self._work()
         self._links.settle(self._ground.policy(root.fd if root is not None else -1))
         self._deletions.conclude()
         self._deletions.clean()

@@ -11,9 +11,10 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from deltasync._native import EngineMissing, choose
 from deltasync.engine.connecting import Connector
 from deltasync.engine.job import Job, Observer, Summary
-from deltasync.errors import ConnectionLost, ExitCode, Interrupted, Problem, TransportError
+from deltasync.errors import ConnectionLost, ExitCode, Interrupted, Problem, TransportError, UsageError
 
 if TYPE_CHECKING:
     from deltasync.engine.transfer import Transfer
@@ -33,9 +34,12 @@ def run(job: Job, observer: Observer, stop: threading.Event) -> Summary:
         stop: Set to end the run; it ends within a second with `Interrupted`.
 
     Raises:
+        UsageError: The engine that is asked for is not there.
         DeltasyncError: The run as a whole failed; what had been done stays.
     """
     began_at = time.monotonic()
+    if job.engine != "auto":
+        _check_engine(job.engine)
     if job.direction == "push" and not any(os.path.lexists(os.path.expanduser(source)) for source in job.sources):
         return _nothing_to_send(job, observer, began_at)
     attempt = sent = received = 0
@@ -60,6 +64,13 @@ def run(job: Job, observer: Observer, stop: threading.Event) -> Summary:
             observer.note(f"{error}; trying again in {wait_s:g} s")
             if stop.wait(wait_s):
                 raise Interrupted("interrupted") from error
+
+
+def _check_engine(engine: str) -> None:
+    try:
+        choose(engine)
+    except EngineMissing as error:
+        raise UsageError(str(error)) from error
 
 
 class _Once:

@@ -4,33 +4,40 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
+from deltasync._native.columns import column
 from deltasync.detect.directory import Terms
 from deltasync.detect.scan import Chunk, Scan
 from deltasync.detect.sources import Sources
-from deltasync.engine.contents import Contents, effective_compression
+from deltasync.engine.contents import Contents
+from deltasync.engine.deltas import Deltas
 from deltasync.engine.job import Progress
+from deltasync.engine.outflow import Outflow, effective_compression
 from deltasync.engine.peer import Peer
+from deltasync.engine.pool import Pool
 from deltasync.engine.reading import digest_at
 from deltasync.engine.reporter import Reporter, reason
-from deltasync.engine.wants import OpenChunks
+from deltasync.engine.wants import Answer, OpenChunks
 from deltasync.errors import ExitCode, RemoteProtocolError
 from deltasync.fs.owners import OwnerNames, group_name, user_name
 from deltasync.tree.filters import Filters
 from deltasync.tree.names import shown
-from deltasync.tree.rows import NO_DIGEST, column
+from deltasync.tree.rows import NO_DIGEST
 from deltasync.wire.messages import (
     MAX_OPEN_CHUNKS,
+    Applied,
     Entries,
     EntriesEnd,
     Message,
     Owners,
     ReceiverDone,
     SenderDone,
+    Signature,
     Tree,
     Want,
     WantDeferred,
+    WantWhole,
 )
 from deltasync.wire.settings import Settings
 
@@ -51,6 +58,8 @@ class Sender:
         settings: The options.
         watch: Hears of progress; None for nobody.
         check: Called again and again while something takes long; raises what ends the session.
+        threads: Size of the pool; None for what suits this machine.
+        engine: What computes checksums, as in `Job`.
 
     Attributes:
         entries, files, file_bytes: What the scan has seen and sent.
@@ -62,7 +71,12 @@ class Sender:
         settings: Settings,
         watch: Callable[[Progress], None] | None = None,
         check: Callable[[], None] = lambda: None,
+        *,
+        threads: int | None = None,
+        engine: str = "auto",
     ) -> None:
+        self._threads = threads
+        self._engine = engine
         self.entries = self.files = self.file_bytes = 0
         self._sources = sources
         self._settings = settings
@@ -109,7 +123,11 @@ class Sender:
             DeltasyncError: The session failed.
         """
         sources, self._peer, self._reporter = self._sources, peer, reporter
-        self._contents = Contents(peer, sources, self._settings, reporter)
+        self._out = Outflow(peer, self._settings, reporter)
+        self._contents = Contents(peer, sources, self._out)
+        pool = Pool(self._threads, peer.wake)
+        two_rounds = not self._settings.block_bytes
+        self._deltas = Deltas(peer, sources, self._out, pool, self._engine, self._contents.want, two_rounds=two_rounds)
         for path, error in sources.missing:
             self._read_errors += 1
             self._early.append((path, reason(error, "this source can't be sent"), ExitCode.PARTIAL))
@@ -118,15 +136,17 @@ class Sender:
             while self._done is None:
                 self._work()
         finally:
+            self._deltas.close()
+            pool.close()
             self._contents.close()
-        peer.send(SenderDone(self.files, self.file_bytes, self._contents.literal_bytes))
+        peer.send(SenderDone(self.files, self.file_bytes, self._out.literal_bytes))
         self._tell(last=True)
         return self._done
 
     @property
     def literal_bytes(self) -> int:
         """Content bytes sent so far, before compression."""
-        return self._contents.literal_bytes
+        return self._out.literal_bytes
 
     def _work(self) -> None:
         """Do the one thing that is due."""
@@ -136,29 +156,40 @@ class Sender:
         contents = self._contents
         if message is not None:
             self._take(message)
+        elif self._deltas.ready:
+            self._deltas.advance()
         elif contents.busy and (contents.streaming or contents.waiting >= LIST_AHEAD_FILES or len(self._open) > 2 or not self._may_list()):
             contents.advance()
         elif self._may_list():
             self._list()
         else:
             self._reporter.flush()
-            answer = self._peer.receive()
-            assert answer is not None
-            self._take(answer)
+            answer = self._peer.receive(until=lambda: self._deltas.ready)
+            if answer is not None:
+                self._take(answer)
         self._tell()
 
     def _take(self, message: Message) -> None:
         if isinstance(message, Want):
-            wanted = self._open.answer(message)
-            self._contents.want(wanted)
+            self._want(self._open.answer(message))
         elif isinstance(message, WantDeferred):
-            self._contents.want(self._open.deferred(message))
+            self._want(self._open.deferred(message))
+        elif isinstance(message, Signature):
+            self._deltas.signature(message)
+        elif isinstance(message, Applied):
+            self._deltas.applied(_ids(message.ids))
+        elif isinstance(message, WantWhole):
+            self._deltas.whole(_ids(message.ids))
         elif isinstance(message, ReceiverDone):
-            if self._scan is not None or self._ready or len(self._open) or self._contents.busy:
+            if self._scan is not None or self._ready or len(self._open) or self._contents.busy or self._deltas.busy:
                 raise RemoteProtocolError("the peer was done before it had everything")
             self._done = message
         elif not self._reporter.take(message):
             raise RemoteProtocolError(f"the peer sent {type(message).__name__} to a sender")
+
+    def _want(self, answer: Answer) -> None:
+        self._contents.want(answer.whole)
+        self._deltas.want(answer.delta)
 
     def _may_list(self) -> bool:
         return (self._scan is not None or bool(self._ready)) and len(self._open) < MAX_OPEN_CHUNKS
@@ -224,15 +255,27 @@ class Sender:
         if self._watch is None or (now - self._told_at < TELL_EVERY_S and not last):
             return
         self._told_at = now
-        contents, opened, link = self._contents, self._open, self._peer.link
+        out, opened, link = self._out, self._open, self._peer.link
         self._watch(
             Progress(
                 files_total=self.files,
                 bytes_total=self.file_bytes,
-                files_done=opened.files_settled + contents.files_done,
-                bytes_done=opened.bytes_settled + contents.bytes_done,
+                files_done=opened.files_settled + out.files_done,
+                bytes_done=opened.bytes_settled + out.bytes_done,
                 bytes_sent=link.bytes_sent + link.bytes_received,
                 total_known=self._scan is None and not self._ready,
-                current=b"" if last else contents.current,
+                current=b"" if last else out.current,
             )
         )
+
+
+def _ids(ids: bytes) -> Sequence[int]:
+    """Unpack ids.
+
+    Raises:
+        RemoteProtocolError: There are not whole ones.
+    """
+    try:
+        return column("Q", ids)
+    except ValueError as error:
+        raise RemoteProtocolError(f"the peer sent malformed numbers of files: {error}") from error

@@ -64,7 +64,7 @@ class Transfer:
                 for path, error in sources.missing:
                     self._reporter.problem(path, reason(error, "this source can't be sent"))
                 return self._summary(Summary())
-            sender = Sender(sources, job.settings, self._observer.progress, self._check)
+            sender = Sender(sources, job.settings, self._observer.progress, self._check, threads=job.threads, engine=job.engine)
             connection = self._connect(sender.scan_ahead)
             peer = self._ask(connection, Setup(True, (job.dest,), job.settings), sender.scan_ahead)
             with _Session(self, peer, connection):
@@ -94,7 +94,7 @@ class Transfer:
             destination = open_destination(job.dest, tree, job.settings)
             try:
                 ground = make_ground(destination.root, job.settings, self._reporter, peer.check, to_remote=False)
-                receiver = Receiver(peer, ground, destination, tree, self._observer.progress)
+                receiver = Receiver(peer, ground, destination, tree, self._observer.progress, threads=job.threads, engine=job.engine)
                 done = receiver.run()
             finally:
                 if destination.root is not None:
@@ -108,6 +108,8 @@ class Transfer:
                 files_deleted=counts.files_deleted,
                 bytes_total=done.bytes_total,
                 literal_bytes=done.literal_bytes,
+                matched_bytes=counts.matched_bytes,
+                resent_whole=counts.resent_whole,
                 update_modes={"clone": 0, "stage": ground.staged, "inplace": 0},
             )
         )
@@ -159,7 +161,7 @@ class Transfer:
             elapsed_s=time.monotonic() - self._began_at,
             channel="local" if self._job.remote is None else "ssh",
             cipher=self._cipher,
-            engine=engine_name(),
+            engine=engine_name() if self._job.engine == "auto" else self._job.engine,
             exit_code=worst(*self._reporter.codes, ExitCode.OK),
         )
 

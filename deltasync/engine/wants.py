@@ -9,13 +9,14 @@ from collections.abc import Sequence
 from itertools import accumulate, pairwise
 from typing import NamedTuple
 
+from deltasync._native.columns import column
 from deltasync.detect.scan import Chunk
 from deltasync.errors import RemoteProtocolError
 from deltasync.tree.entry import Entry
-from deltasync.tree.rows import column
+from deltasync.tree.names import join
 from deltasync.wire.messages import Want, WantDeferred
 
-__all__ = ["OpenChunks", "Wanted"]
+__all__ = ["Answer", "OpenChunks", "Wanted"]
 
 
 class Wanted(NamedTuple):
@@ -26,12 +27,26 @@ class Wanted(NamedTuple):
         source: Index of the source that has it.
         directory: Its directory, relative to the root.
         entry: The file as it was listed.
+        credited: How many of its listed bytes count as done.
     """
 
     file_id: int
     source: int
     directory: bytes
     entry: Entry
+    credited: int = 0
+
+    @property
+    def path(self) -> bytes:
+        """The file's path, relative to the root."""
+        return join(self.directory, self.entry.name)
+
+
+class Answer(NamedTuple):
+    """Files that are wanted now, in order: whole, or as deltas to bases whose signatures follow."""
+
+    whole: list[Wanted]
+    delta: list[Wanted]
 
 
 class OpenChunks:
@@ -58,7 +73,7 @@ class OpenChunks:
         self._chunks += 1
         self._entries += chunk.entries
 
-    def answer(self, want: Want) -> list[Wanted]:
+    def answer(self, want: Want) -> Answer:
         """Take the receiver's answer to the oldest open chunk; return the files to be sent now, in order.
 
         Raises:
@@ -70,23 +85,25 @@ class OpenChunks:
         try:
             whole = _located(chunk, first_id, column("I", want.whole))
             deferred = _located(chunk, first_id, column("I", want.deferred))
-            if not {wanted.file_id for wanted in whole}.isdisjoint(wanted.file_id for wanted in deferred):
-                raise ValueError("a file is wanted both now and later")
+            delta = _located(chunk, first_id, column("I", want.delta))
+            if len({wanted.file_id for wanted in (*whole, *deferred, *delta)}) < len(whole) + len(deferred) + len(delta):
+                raise ValueError("a file is wanted in two ways")
         except ValueError as error:
             raise RemoteProtocolError(f"the peer wants what was not listed: {error}") from error
         self._deferred.update((wanted.file_id, wanted) for wanted in deferred)
-        self.files_settled += chunk.files - len(whole) - len(deferred)
-        self.bytes_settled += chunk.file_bytes - sum(wanted.entry.size for wanted in (*whole, *deferred))
-        return whole
+        self.files_settled += chunk.files - len(whole) - len(deferred) - len(delta)
+        self.bytes_settled += chunk.file_bytes - sum(wanted.entry.size for wanted in (*whole, *deferred, *delta))
+        return Answer(whole, delta)
 
-    def deferred(self, want: WantDeferred) -> list[Wanted]:
+    def deferred(self, want: WantDeferred) -> Answer:
         """Return files that were put off and are wanted now.
 
         Raises:
             RemoteProtocolError: One was not put off.
         """
         try:
-            return [self._deferred.pop(file_id) for file_id in column("Q", want.ids)]
+            whole = [self._deferred.pop(file_id) for file_id in column("Q", want.ids)]
+            return Answer(whole, [self._deferred.pop(file_id) for file_id in column("Q", want.delta)])
         except (KeyError, ValueError) as error:
             raise RemoteProtocolError(f"the peer wants a file that it did not put off: {error}") from error
 

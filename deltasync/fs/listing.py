@@ -10,9 +10,10 @@ import os
 import stat
 from collections.abc import Callable, Sequence
 
+from deltasync._native.columns import packed
 from deltasync.tree.entry import Entry, kept_time
 from deltasync.tree.names import RESERVED_PREFIX
-from deltasync.tree.rows import Rows, packed
+from deltasync.tree.rows import Rows
 
 __all__ = ["Failure", "entry_at", "entry_of", "list_names", "look", "own_entry"]
 

@@ -180,6 +180,34 @@ class Staged:
             self._end = after
         self.written = after
 
+    def put(self, at: int, data: Buffer) -> None:
+        """Write `data` at a place, in any order; several threads may do so at once. `stretch` comes before, `complete` behind.
+
+        Raises:
+            OSError: As write(2).
+        """
+        view = memoryview(data)
+        for start, end in _runs_of_data(view, at) if self._sparse else ((0, len(view)),):
+            _write_at(self._fd, view[start:end], at + start)
+
+    def stretch(self) -> None:
+        """Give the file its length at once, all zeros, so that it can be filled in any order.
+
+        Raises:
+            OSError: As ftruncate(2).
+        """
+        os.ftruncate(self._fd, self.size)
+        self._end = self.size
+
+    def complete(self) -> None:
+        """Take note that every byte was put in its place."""
+        self.written = self.size
+
+    @property
+    def fd(self) -> int:
+        """The staged file's descriptor, for reading what was put."""
+        return self._fd
+
     def restart(self, size: int) -> None:
         """Begin again with nothing written: the file changed while it was read, and has `size` bytes now.
 

@@ -24,13 +24,13 @@ from __future__ import annotations
 import operator
 import stat
 import struct
-import sys
 from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import NamedTuple
 
+from deltasync._native.columns import column
 from deltasync.tree.entry import NO_GROUP, Entry
 from deltasync.tree.names import MAX_NAME_BYTES, RESERVED_PREFIX, check_path
 
@@ -41,7 +41,6 @@ __all__ = [
     "NO_DIGEST",
     "Rows",
     "Section",
-    "column",
     "pack_sections",
     "unpack_sections",
 ]
@@ -152,23 +151,6 @@ class Section:
     last: bool = True
     incomplete: bool = False
     empty: bool = False
-
-
-def column(code: str, packed: bytes) -> array[int]:
-    """Unpack a little-endian column; `code` is that of `array`: `I` u32, `Q` u64, `q` i64."""
-    values: array[int] = array(code)
-    values.frombytes(packed)
-    if sys.byteorder == "big":
-        values.byteswap()
-    return values
-
-
-def packed(code: str, values: Sequence[int] | Iterator[int]) -> bytes:
-    """Pack integers as a little-endian column; the inverse of `column`."""
-    made: array[int] = array(code, values)
-    if sys.byteorder == "big":
-        made.byteswap()
-    return made.tobytes()
 
 
 def pack_sections(sections: Sequence[Section]) -> bytes:

@@ -13,19 +13,28 @@ from typing import cast
 
 import msgspec
 
+from deltasync._native.columns import column, packed
 from deltasync.wire.messages import (
+    MAX_BLOCK_BYTES,
+    MAX_COPIES,
     MAX_FILE_DATA_BYTES,
+    MAX_GAPS,
     MAX_ID,
     MAX_PACK_FILES,
+    MAX_SIGNATURE_BLOCKS,
     MAX_ZEROS_BYTES,
+    MIN_BLOCK_BYTES,
+    Applied,
     Entries,
     EntriesEnd,
     Failure,
     FileAbort,
     FileBegin,
+    FileCopy,
     FileData,
     FileEnd,
     FileZeros,
+    Gaps,
     Hello,
     Items,
     Message,
@@ -37,11 +46,13 @@ from deltasync.wire.messages import (
     ReceiverDone,
     SenderDone,
     Setup,
+    Signature,
     Tree,
     Trouble,
     Type,
     Want,
     WantDeferred,
+    WantWhole,
 )
 
 __all__ = ["Part", "decode", "encode"]
@@ -62,6 +73,8 @@ _CONTROL: dict[type[msgspec.Struct], Type] = {
     SenderDone: Type.SENDER_DONE,
     Want: Type.WANT,
     WantDeferred: Type.WANT_DEFERRED,
+    WantWhole: Type.WANT_WHOLE,
+    Applied: Type.APPLIED,
     Items: Type.ITEMS,
     ReceiverDone: Type.RECEIVER_DONE,
 }
@@ -72,6 +85,9 @@ _ID = struct.Struct("<Q")
 _ZEROS = struct.Struct("<QQ")
 _END = struct.Struct("<Q32s")
 _ABORT = struct.Struct("<QB")
+_COPY = struct.Struct("<QI")
+_GAPS = struct.Struct("<QIBI")
+_SIGNATURE = struct.Struct("<QQIBII")
 
 
 def encode(message: Message) -> tuple[Type, list[Part]]:
@@ -81,8 +97,8 @@ def encode(message: Message) -> tuple[Type, list[Part]]:
     if isinstance(message, Entries):
         return Type.ENTRIES, [message.chunk]
     if isinstance(message, Pack):
-        columns = (array("Q", message.ids), array("I", message.sizes), array("q", message.mtimes_ns), array("I", message.modes))
-        return Type.PACK, [_COUNT.pack(len(message.ids)), b"".join(column.tobytes() for column in columns), message.content]
+        columns = (packed("Q", message.ids), packed("I", message.sizes), packed("q", message.mtimes_ns), packed("I", message.modes))
+        return Type.PACK, [_COUNT.pack(len(message.ids)), b"".join(columns), message.content]
     if isinstance(message, FileData):
         return Type.FILE_DATA, [_ID.pack(message.file_id), message.content]
     if isinstance(message, FileBegin):
@@ -91,6 +107,15 @@ def encode(message: Message) -> tuple[Type, list[Part]]:
         return Type.FILE_ZEROS, [_ZEROS.pack(*message)]
     if isinstance(message, FileEnd):
         return Type.FILE_END, [_END.pack(*message)]
+    if isinstance(message, FileCopy):
+        head = _COPY.pack(message.file_id, len(message.lengths))
+        return Type.FILE_COPY, [head, packed("Q", message.target_at), packed("Q", message.base_at), packed("Q", message.lengths)]
+    if isinstance(message, Gaps):
+        head = _GAPS.pack(message.file_id, message.block_bytes, message.strong_bytes, len(message.lengths))
+        return Type.GAPS, [head, packed("Q", message.starts), packed("Q", message.lengths)]
+    if isinstance(message, Signature):
+        file_id, base_bytes, block_bytes, strong_bytes, first, weak, strong = message
+        return Type.SIGNATURE, [_SIGNATURE.pack(file_id, base_bytes, block_bytes, strong_bytes, first, len(weak) // 4), weak, strong]
     return Type.FILE_ABORT, [_ABORT.pack(*message)]
 
 
@@ -118,9 +143,7 @@ def _decode_pack(body: memoryview) -> Pack:
     at = 4
     columns: list[array[int]] = []
     for code, width in (("Q", 8), ("I", 4), ("q", 8), ("I", 4)):
-        made: array[int] = array(code)
-        made.frombytes(body[at : at + width * count])
-        columns.append(made)
+        columns.append(column(code, body[at : at + width * count]))
         at += width * count
     ids, sizes, mtimes_ns, modes = columns
     if sum(sizes) != len(body) - at or max(ids) > MAX_ID or max(modes) > 0xFFFF:
@@ -156,6 +179,51 @@ def _decode_abort(body: memoryview) -> FileAbort:
     return FileAbort(file_id, bool(again))
 
 
+def _decode_copy(body: memoryview) -> FileCopy:
+    file_id, count = _COPY.unpack_from(body)
+    target_at, base_at, lengths = _u64_columns(body[_COPY.size :], count, 3, MAX_COPIES)
+    if not min(lengths):
+        raise ValueError("a copied range is empty")
+    return FileCopy(file_id, target_at, base_at, lengths)
+
+
+def _decode_gaps(body: memoryview) -> Gaps:
+    file_id, block_bytes, strong_bytes, count = _GAPS.unpack_from(body)
+    starts, lengths = _u64_columns(body[_GAPS.size :], count, 2, MAX_GAPS)
+    _check_blocks(block_bytes, strong_bytes)
+    at = 0
+    for start, length in zip(starts, lengths, strict=True):
+        if start < at or not length:
+            raise ValueError("ranges of a base are empty, overlap or are out of order")
+        at = start + length
+    return Gaps(file_id, block_bytes, strong_bytes, starts, lengths)
+
+
+def _decode_signature(body: memoryview) -> Signature:
+    file_id, base_bytes, block_bytes, strong_bytes, first, count = _SIGNATURE.unpack_from(body)
+    _check_blocks(block_bytes, strong_bytes)
+    middle = _SIGNATURE.size + 4 * count
+    if not 0 < count <= MAX_SIGNATURE_BLOCKS or len(body) != middle + strong_bytes * count:
+        raise ValueError("a signature's number of blocks is beyond its limits, or not that of its checksums")
+    if base_bytes > MAX_ID:
+        raise ValueError("the size of a base is beyond its limit")
+    return Signature(file_id, base_bytes, block_bytes, strong_bytes, first, body[_SIGNATURE.size : middle], body[middle:])
+
+
+def _check_blocks(block_bytes: int, strong_bytes: int) -> None:
+    if not MIN_BLOCK_BYTES <= block_bytes <= MAX_BLOCK_BYTES or not 4 <= strong_bytes <= 32:
+        raise ValueError("the length of blocks or of their checksums is beyond its limits")
+
+
+def _u64_columns(body: memoryview, count: int, columns: int, most: int) -> list[array[int]]:
+    if not 0 < count <= most or len(body) != 8 * columns * count:
+        raise ValueError("a number of ranges is beyond its limits, or not what follows")
+    made = [column("Q", bytes(body[8 * count * at : 8 * count * (at + 1)])) for at in range(columns)]
+    if any(max(values) > MAX_ID for values in made):
+        raise ValueError("a place in a file is beyond its limit")
+    return made
+
+
 def _control(made: type[msgspec.Struct]) -> Callable[[memoryview], Message]:
     return cast("Callable[[memoryview], Message]", msgspec.msgpack.Decoder(made).decode)
 
@@ -169,4 +237,7 @@ _DECODERS: dict[Type, Callable[[memoryview], Message]] = {
     Type.FILE_ZEROS: _decode_zeros,
     Type.FILE_END: lambda body: FileEnd(*_END.unpack(body)),
     Type.FILE_ABORT: _decode_abort,
+    Type.FILE_COPY: _decode_copy,
+    Type.GAPS: _decode_gaps,
+    Type.SIGNATURE: _decode_signature,
 }

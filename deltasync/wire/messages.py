@@ -2,30 +2,60 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from enum import IntEnum
-from itertools import accumulate
 from typing import Annotated, NamedTuple
 
 import msgspec
 
+from deltasync.wire.content import (
+    MAX_BLOCK_BYTES,
+    MAX_COPIES,
+    MAX_DELTAS,
+    MAX_FILE_DATA_BYTES,
+    MAX_GAPS,
+    MAX_ID,
+    MAX_PACK_FILES,
+    MAX_SIGNATURE_BLOCKS,
+    MAX_ZEROS_BYTES,
+    MIN_BLOCK_BYTES,
+    Entries,
+    FileAbort,
+    FileBegin,
+    FileCopy,
+    FileData,
+    FileEnd,
+    FileZeros,
+    Gaps,
+    Pack,
+    Signature,
+    pack_slices,
+)
 from deltasync.wire.settings import Settings
 
 __all__ = [
+    "MAX_BLOCK_BYTES",
     "MAX_CHUNK_ENTRIES",
+    "MAX_COPIES",
+    "MAX_DELTAS",
     "MAX_FILE_DATA_BYTES",
+    "MAX_GAPS",
     "MAX_ID",
     "MAX_OPEN_CHUNKS",
     "MAX_PACK_FILES",
+    "MAX_SIGNATURE_BLOCKS",
     "MAX_ZEROS_BYTES",
+    "MIN_BLOCK_BYTES",
+    "Applied",
     "Entries",
     "EntriesEnd",
     "Failure",
     "FileAbort",
     "FileBegin",
+    "FileCopy",
     "FileData",
     "FileEnd",
     "FileZeros",
+    "Gaps",
     "Hello",
     "Items",
     "Message",
@@ -37,11 +67,13 @@ __all__ = [
     "ReceiverDone",
     "SenderDone",
     "Setup",
+    "Signature",
     "Tree",
     "Trouble",
     "Type",
     "Want",
     "WantDeferred",
+    "WantWhole",
     "pack_slices",
 ]
 
@@ -49,11 +81,6 @@ MAX_CHUNK_ENTRIES = 4096
 """Most entries in one `Entries` message, over all of its sections."""
 MAX_OPEN_CHUNKS = 16
 """Most chunks that may be on their way without the receiver's `Want`."""
-MAX_PACK_FILES = 4096
-MAX_FILE_DATA_BYTES = 512 << 10
-MAX_ZEROS_BYTES = 256 << 20
-"""Longest run of zeros in one message, so that no message costs the receiver more than a moment."""
-MAX_ID = 1 << 62
 
 Path = Annotated[bytes, msgspec.Meta(max_length=1 << 18)]
 Text = Annotated[str, msgspec.Meta(max_length=4096)]
@@ -96,6 +123,7 @@ class Type(IntEnum):
     SIGNATURE = 0x23
     RESUME = 0x24
     APPLIED = 0x25
+    WANT_WHOLE = 0x26
     RECEIVER_DONE = 0x2F
 
 
@@ -210,15 +238,30 @@ class Want(msgspec.Struct, frozen=True, array_like=True):
         chunk: Number of the chunk, from 0.
         whole: Indexes within the chunk of the files wanted now, ascending, packed as u32.
         deferred: Indexes of those that will be asked for later by `WantDeferred`, ascending, packed as u32.
+        delta: Indexes of those for which the signature of a base follows, ascending, packed as u32.
     """
 
     chunk: Count
     whole: Packed
     deferred: Packed = b""
+    delta: Packed = b""
 
 
 class WantDeferred(msgspec.Struct, frozen=True, array_like=True):
-    """Files put off before are wanted now: their ids, packed as u64."""
+    """Files put off before are wanted now: their ids, packed as u64; for those in `delta` the signature of a base follows."""
+
+    ids: Packed
+    delta: Packed = b""
+
+
+class WantWhole(msgspec.Struct, frozen=True, array_like=True):
+    """Files that were asked for as deltas are wanted whole: the base went away, or what came of a delta was not what was sent."""
+
+    ids: Packed
+
+
+class Applied(msgspec.Struct, frozen=True, array_like=True):
+    """Files that came as deltas are in their places, or were given up: the sender may forget them. Their ids, packed as u64."""
 
     ids: Packed
 
@@ -235,67 +278,6 @@ class Items(msgspec.Struct, frozen=True, array_like=True):
     """Itemized lines, in the order in which the work was done."""
 
     items: Annotated[tuple[Item, ...], msgspec.Meta(max_length=4096)]
-
-
-class Entries(NamedTuple):
-    """A chunk of entries, packed as in `tree.rows`."""
-
-    chunk: bytes
-
-
-class Pack(NamedTuple):
-    """Many small files, whole.
-
-    Attributes:
-        ids: The files, u64.
-        sizes: Their lengths, u32.
-        mtimes_ns: Their mtimes as they were when read, i64.
-        modes: Their modes as they were when read, u32.
-        content: Their contents, one after the other.
-    """
-
-    ids: Sequence[int]
-    sizes: Sequence[int]
-    mtimes_ns: Sequence[int]
-    modes: Sequence[int]
-    content: bytes | bytearray | memoryview
-
-
-class FileBegin(NamedTuple):
-    """A file that is sent as a stream begins; size, time and mode are those of the file as it is read now."""
-
-    file_id: int
-    size: int
-    mtime_ns: int
-    mode: int
-
-
-class FileData(NamedTuple):
-    """The next bytes of a streamed file."""
-
-    file_id: int
-    content: bytes | bytearray | memoryview
-
-
-class FileZeros(NamedTuple):
-    """The next `zero_bytes` bytes of a streamed file are zero."""
-
-    file_id: int
-    zero_bytes: int
-
-
-class FileEnd(NamedTuple):
-    """A streamed file is complete; its digest."""
-
-    file_id: int
-    digest: bytes
-
-
-class FileAbort(NamedTuple):
-    """A wanted file is not sent: what came of it is void. With `again` it begins anew; otherwise it is given up (a Trouble says why)."""
-
-    file_id: int
-    again: bool
 
 
 Message = (
@@ -316,16 +298,14 @@ Message = (
     | FileZeros
     | FileEnd
     | FileAbort
+    | FileCopy
+    | Gaps
     | SenderDone
     | Want
     | WantDeferred
+    | WantWhole
+    | Applied
+    | Signature
     | Items
     | ReceiverDone
 )
-
-
-def pack_slices(pack: Pack) -> list[memoryview]:
-    """Return the content of each file of a pack, as views."""
-    view = memoryview(pack.content)
-    ends = list(accumulate(pack.sizes))
-    return [view[end - size : end] for end, size in zip(ends, pack.sizes, strict=True)]

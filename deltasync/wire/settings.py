@@ -48,6 +48,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     itemize: bool = False
     """Send an item for each entry created, changed or deleted, with its 11-letter code."""
 
+    block_bytes: Annotated[int, msgspec.Meta(ge=0, le=64 << 20)] = 0
+    """Length of the blocks that a base is cut into; 0 for what suits its size."""
+
     rules: tuple[bytes, ...] = ()
     """Filter rules in the order given, each `b"+ PATTERN"` or `b"- PATTERN"` (see `tree.filters`); at most 65,536."""
 

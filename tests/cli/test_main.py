@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import deltasync
+from deltasync._native import engine_name
 from deltasync.cli.main import main
 from tests.cli.commands import FakeEngine, command
 from tests.sources import PROJECT
@@ -21,7 +22,7 @@ def test_version_names_engine_protocol_and_python() -> None:
     done = command("--version")
     python = ".".join(map(str, sys.version_info[:3]))
     assert (done.code, done.err) == (0, "")
-    assert done.out == f"deltasync {deltasync.__version__} (engine: python, protocol 1, Python {python})\n"
+    assert done.out == f"deltasync {deltasync.__version__} (engine: {engine_name()}, protocol 1, Python {python})\n"
 
 
 def test_help_names_the_commands() -> None:

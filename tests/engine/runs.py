@@ -46,10 +46,12 @@ class Heard:
         return {path: code for code, path, _ in self.items}
 
 
-def push(*places: bytes | os.PathLike[str], heard: Heard | None = None, **options: Any) -> Summary:
+def push(
+    *places: bytes | os.PathLike[str], heard: Heard | None = None, threads: int | None = None, engine: str = "auto", **options: Any
+) -> Summary:
     """Push the sources to the destination, both local; options are those of `Settings`."""
     *sources, dest = [place if isinstance(place, bytes) else os.fsencode(place) for place in places]
-    job = Job("push", tuple(sources), dest, Settings(itemize=True, **options))
+    job = Job("push", tuple(sources), dest, Settings(itemize=True, **options), threads=threads, engine=engine)
     return run(job, heard or Heard(), threading.Event())
 
 

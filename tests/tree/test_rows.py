@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from deltasync._native.columns import column, packed
 from deltasync.tree.entry import Entry
-from deltasync.tree.rows import Rows, Section, column, pack_sections, packed, unpack_sections
+from deltasync.tree.rows import Rows, Section, pack_sections, unpack_sections
 
 NAMES = st.binary(min_size=1, max_size=20).filter(
     lambda name: not set(name) & {0, 47} and name not in (b".", b"..") and name[:11] != b".deltasync~"

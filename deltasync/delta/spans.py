@@ -1,0 +1,93 @@
+"""Sets of ranges of a file, as sorted spans that neither overlap nor touch. Pure."""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+__all__ = ["Span", "Spans", "complement"]
+
+
+class Span(NamedTuple):
+    """A range of a file: from `start` up to, not including, `end`; never empty."""
+
+    start: int
+    end: int
+
+
+class Spans:
+    """A set of byte positions of one file; it grows, and never shrinks.
+
+    Attributes:
+        covered_bytes: How many positions are in it.
+    """
+
+    def __init__(self, spans: Iterable[Span] = ()) -> None:
+        self.covered_bytes = 0
+        self._starts: list[int] = []
+        self._ends: list[int] = []
+        for span in spans:
+            self.add(*span)
+
+    def __len__(self) -> int:
+        return len(self._starts)
+
+    def __iter__(self) -> Iterator[Span]:
+        return map(Span, self._starts, self._ends)
+
+    def add(self, start: int, end: int) -> bool:
+        """Add a range; False, with nothing done, if any of it is there already or it is empty."""
+        starts, ends = self._starts, self._ends
+        after = bisect_left(starts, end)
+        before = bisect_right(ends, start)
+        if after != before or start >= end:
+            return False
+        self.covered_bytes += end - start
+        joins_left = before > 0 and ends[before - 1] == start
+        joins_right = after < len(starts) and starts[after] == end
+        if joins_left and joins_right:
+            ends[before - 1] = ends[after]
+            del starts[after], ends[after]
+        elif joins_left:
+            ends[before - 1] = end
+        elif joins_right:
+            starts[after] = start
+        else:
+            starts.insert(before, start)
+            ends.insert(before, end)
+        return True
+
+    def missing(self, start: int, end: int) -> list[Span]:
+        """Return what of a range is not there, in order."""
+        missing: list[Span] = []
+        at = start
+        for index in range(bisect_right(self._ends, start), len(self._starts)):
+            if self._starts[index] >= end:
+                break
+            if self._starts[index] > at:
+                missing.append(Span(at, self._starts[index]))
+            at = self._ends[index]
+        if at < end:
+            missing.append(Span(at, end))
+        return missing
+
+    def holds(self, start: int, end: int) -> bool:
+        """Tell whether a whole range is there; an empty one is."""
+        if start >= end:
+            return True
+        index = bisect_right(self._starts, start) - 1
+        return index >= 0 and self._ends[index] >= end
+
+
+def complement(spans: Iterable[Span], size: int) -> list[Span]:
+    """Return what of a file of `size` bytes none of these spans covers; they may overlap, and come in any order."""
+    free: list[Span] = []
+    at = 0
+    for start, end in sorted(spans):
+        if start > at:
+            free.append(Span(at, start))
+        at = max(at, end)
+    if at < size:
+        free.append(Span(at, size))
+    return free

@@ -1,0 +1,184 @@
+"""The receiver's bases: the files that wanted files replace are opened and signed, on the pool, a few at a time."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from functools import cached_property
+from typing import NamedTuple
+
+from deltasync._native import Kernel, choose
+from deltasync._native.columns import packed
+from deltasync.delta.blocks import Layout, strong_bytes
+from deltasync.delta.effort import effort
+from deltasync.delta.signature import block_digests, weak_sums
+from deltasync.delta.spans import Span
+from deltasync.engine.base import Base
+from deltasync.engine.errands import Errand, Errands
+from deltasync.engine.ground import Ground
+from deltasync.engine.peer import Peer
+from deltasync.engine.pool import SEGMENT_BYTES, Pool
+from deltasync.engine.streams import Expected
+from deltasync.errors import RemoteProtocolError
+from deltasync.wire.messages import MAX_DELTAS, MAX_SIGNATURE_BLOCKS, Applied, Gaps, Signature, WantWhole
+
+__all__ = ["Bases"]
+
+
+class _Sums(NamedTuple):
+    """The checksums of some blocks: weak sums packed as u32, and digests of 32 bytes."""
+
+    weak: bytes
+    digests: list[bytes]
+
+
+class Bases:
+    """Signs bases for the sender, in the order in which their files were asked for.
+
+    Args:
+        ground: Where the receiver works.
+        peer: The session.
+        pool: What reads and hashes.
+        engine: What sums, as in `Job`; it is loaded when it is needed.
+    """
+
+    def __init__(self, ground: Ground, peer: Peer, pool: Pool, engine: str) -> None:
+        self._ground = ground
+        self._peer = peer
+        self._pool = pool
+        self._engine = engine
+        self._waiting: deque[tuple[int, Expected]] = deque()
+        self._open: dict[int, Base] = {}
+        self._errands = Errands()
+
+    @cached_property
+    def _kernel(self) -> Kernel:
+        return choose(self._engine)
+
+    @property
+    def ready(self) -> bool:
+        """Whether `advance` would do something."""
+        return self._errands.ready or (bool(self._waiting) and len(self._open) < MAX_DELTAS)
+
+    def want(self, file_id: int, expected: Expected) -> None:
+        """Take a file that is asked for as a delta; it is signed in its turn."""
+        self._waiting.append((file_id, expected))
+
+    def advance(self) -> None:
+        """Do what can be done now."""
+        while self._waiting and len(self._open) < MAX_DELTAS:
+            file_id, expected = self._waiting.popleft()
+            try:
+                base = self._opened(expected)
+            except OSError:
+                # Whatever is wrong with the base, the file can still come whole.
+                self._peer.send(WantWhole(packed("Q", [file_id])))
+                continue
+            self._open[file_id] = base
+            self._errands.begin(file_id, self._sign(file_id, base))
+        self._errands.advance()
+
+    def _opened(self, expected: Expected) -> Base:
+        assert self._ground.root is not None
+        with self._ground.root.dir(expected.directory) as lease:
+            return Base.open(lease.fd, expected.entry.name, expected.entry.size, self._ground.settings.block_bytes)
+
+    def get(self, file_id: int) -> Base | None:
+        """Return the base of a file whose signature is being sent, or None."""
+        return self._open.get(file_id)
+
+    def applied(self, file_id: int, *, well: bool) -> None:
+        """Let go of a base whose file has come, and tell the sender whether it came well or is wanted whole."""
+        self.forget(file_id)
+        self._peer.send(Applied(packed("Q", [file_id])) if well else WantWhole(packed("Q", [file_id])))
+
+    def forget(self, file_id: int) -> None:
+        """Let go of the base of a file that was given up."""
+        base = self._open.pop(file_id, None)
+        if base is not None:
+            self._errands.end(file_id)
+            base.close()
+
+    def close(self) -> None:
+        """Let go of everything."""
+        self._errands.close()
+        for base in self._open.values():
+            base.close()
+        self._open.clear()
+        self._waiting.clear()
+
+    # Signing ------------------------------------------------------------------------------------------------------------------------
+
+    def _sign(self, file_id: int, base: Base) -> Errand:
+        """Sign a base in round one."""
+        blocks = -(-base.size // base.block_bytes)
+        strong = strong_bytes(max(base.target_bytes, base.size), blocks)
+        step = max(SEGMENT_BYTES // base.block_bytes, 1) * base.block_bytes
+        pieces = ([Span(at, min(at + step, base.size))] for at in range(0, base.size, step))
+        yield from self._send(file_id, base, pieces, base.block_bytes, strong)
+        base.signed = True
+
+    def fine(self, message: Gaps) -> None:
+        """Sign some ranges of a base with smaller blocks.
+
+        Raises:
+            RemoteProtocolError: The file has no base, or not these ranges.
+        """
+        base = self.get(message.file_id)
+        if base is None or not base.signed or base.fine:
+            raise RemoteProtocolError("the peer asked for checksums of a base that it was not offered, or a third time")
+        ranges = [Span(start, start + length) for start, length in zip(message.starts, message.lengths, strict=True)]
+        blocks = len(Layout(message.block_bytes, ranges))
+        if ranges[-1].end > base.size or blocks > base.max_fine_blocks:
+            raise RemoteProtocolError("the peer asked for checksums beyond the end of a base, or for too many")
+        base.fine = True
+        pieces = _gathered(ranges, message.block_bytes)
+        self._errands.begin(message.file_id, self._send(message.file_id, base, pieces, message.block_bytes, message.strong_bytes))
+
+    def _send(self, file_id: int, base: Base, pieces: Iterator[list[Span]], block_bytes: int, strong: int) -> Errand:
+        """Sign pieces of a base on the pool, and send the checksums in order."""
+        first = 0
+        for future in self._pool.in_order((self._sums, (base, piece, block_bytes)) for piece in pieces):
+            yield future.done
+            sums = future.result()
+            if not base.fine:
+                base.digests += sums.digests
+            for at in range(0, len(sums.digests), MAX_SIGNATURE_BLOCKS):
+                part = sums.digests[at : at + MAX_SIGNATURE_BLOCKS]
+                weak = sums.weak[4 * at : 4 * (at + len(part))]
+                strongs = b"".join([digest[:strong] for digest in part])
+                self._peer.send(Signature(file_id, base.size, block_bytes, strong, first, weak, strongs))
+                first += len(part)
+
+    def _sums(self, base: Base, piece: list[Span], block_bytes: int) -> _Sums:
+        """Read and sign some ranges of a base; runs on the pool."""
+        weak: list[bytes] = []
+        digests: list[bytes] = []
+        for start, end in piece:
+            view = self._pool.buffer(end - start)
+            base.read(start, view)
+            weak.append(self._weak_sums(view, start, block_bytes))
+            digests += block_digests(view, block_bytes)
+        return _Sums(b"".join(weak), digests)
+
+    def _weak_sums(self, view: memoryview, start: int, block_bytes: int) -> bytes:
+        """Return packed weak sums; zeros, which seldom match anything, for what a slow engine leaves out."""
+        if start + len(view) > effort(self._kernel.NAME).sum_bytes:
+            return bytes(4 * -(-len(view) // block_bytes))
+        return packed("I", weak_sums(self._kernel, view, block_bytes))
+
+
+def _gathered(ranges: list[Span], block_bytes: int) -> Iterator[list[Span]]:
+    """Gather ranges, cut between blocks where they are long, into pieces of work."""
+    step = max(SEGMENT_BYTES // block_bytes, 1) * block_bytes
+    piece: list[Span] = []
+    size = 0
+    for start, end in ranges:
+        for at in range(start, end, step):
+            piece.append(Span(at, min(at + step, end)))
+            size += min(step, end - at)
+            if size >= SEGMENT_BYTES:
+                yield piece
+                piece, size = [], 0
+    if piece:
+        yield piece

@@ -1,0 +1,227 @@
+"""One file as the sender of a delta sees it: its content is compared, rolled over and read in segments, on the pool, in order."""
+
+from __future__ import annotations
+
+import os
+from bisect import bisect_left
+from collections.abc import Iterator
+
+from deltasync._native import Kernel
+from deltasync.delta.blocks import fine_block_bytes, strong_bytes
+from deltasync.delta.digest import file_digest, leaf_bytes
+from deltasync.delta.effort import effort
+from deltasync.delta.match import Copy, at_own_offsets, search, uncovered
+from deltasync.delta.signature import Signature, block_digests
+from deltasync.delta.spans import Span, Spans, complement
+from deltasync.engine.errands import Errand
+from deltasync.engine.outflow import Outflow, Sampler
+from deltasync.engine.peer import Peer
+from deltasync.engine.pool import SEGMENT_BYTES, Pool
+from deltasync.engine.reading import read_exactly, same_file
+from deltasync.engine.wants import Wanted
+from deltasync.wire.messages import MAX_COPIES, MAX_FILE_DATA_BYTES, MAX_GAPS, FileCopy, FileData, Gaps
+
+__all__ = ["DeltaFile"]
+
+SMALL_GAPS_BYTES = 8 << 20
+"""Up to so many unmatched bytes a second round is always worth its checksums."""
+
+
+class DeltaFile:
+    """What is known of one file while its delta is made.
+
+    Args:
+        peer: The session.
+        outflow: What contents go out by.
+        pool: What reads, hashes and rolls.
+        kernel: The engine.
+        wanted: The file.
+        fd: Its descriptor; it stays the caller's.
+        size: Its length now.
+
+    Attributes:
+        credited: How many of its listed bytes count as done.
+    """
+
+    def __init__(self, peer: Peer, outflow: Outflow, pool: Pool, kernel: Kernel, wanted: Wanted, fd: int, size: int) -> None:
+        self.credited = wanted.credited
+        self._peer = peer
+        self._out = outflow
+        self._pool = pool
+        self._kernel = kernel
+        self._wanted = wanted
+        self._fd = fd
+        self._size = size
+        self._leaf_bytes = leaf_bytes(size)
+        self._leaves: list[bytes] = []
+        self._covered = Spans()
+        self._copies: list[Copy] = []
+        self._done = 0
+        self._roll_bytes = effort(kernel.NAME).roll_bytes
+
+    # Copies -------------------------------------------------------------------------------------------------------------------------
+
+    def own_offsets(self, signature: Signature) -> Errand:
+        """Find and send the blocks that stand at their own offsets, as fast as the signature comes in.
+
+        Raises (here and below):
+            OSError: The file can't be read.
+            Changing: It is shorter than it was.
+        """
+        block_bytes, blocks = signature.layout.block_bytes, len(signature.layout)
+        step = max(SEGMENT_BYTES // block_bytes, 1) * block_bytes
+        keep = block_bytes == self._leaf_bytes
+        first = 0
+        for future in self._pool.in_order((self._digests, (at, step, block_bytes)) for at in range(0, self._size, step)):
+            yield future.done
+            digests = future.result()
+            if keep:
+                self._leaves += digests
+            need = min(first + len(digests), blocks)
+            if first < blocks:
+                yield lambda need=need: signature.count >= need  # type: ignore[misc]
+                last_bytes = self._size - (first + len(digests) - 1) * block_bytes
+                self._send(at_own_offsets(signature, first, digests, min(last_bytes, block_bytes)))
+            first += len(digests)
+
+    def search(self, signature: Signature) -> Errand:
+        """Roll over what is left, and send what is found, once the whole signature has come."""
+        yield lambda: signature.complete
+        missing = [span for span in self._covered.missing(0, self._size) if span.end - span.start >= signature.layout.block_bytes]
+        if not missing or not len(signature.layout):
+            return
+        missing = self._within_effort(missing)
+        indexed = self._pool.submit(signature.index, self._kernel)
+        yield indexed.done
+        indexed.result()
+        self._copies.sort()
+        for future in self._pool.in_order((self._search, (signature, batch)) for batch in _batches(missing)):
+            yield future.done
+            self._send(future.result())
+
+    def _within_effort(self, spans: list[Span]) -> list[Span]:
+        """Return the first of some ranges, as far as this engine may still roll over them."""
+        kept: list[Span] = []
+        for start, end in spans:
+            take = min(end - start, self._roll_bytes)
+            self._roll_bytes -= take
+            if take:
+                kept.append(Span(start, start + take))
+            if take < end - start:
+                self._out.slow_engine(self._kernel.NAME)
+                break
+        return kept
+
+    def _search(self, signature: Signature, spans: list[Span]) -> list[Copy]:
+        """Search some ranges of the file; runs on the pool."""
+        found: list[Copy] = []
+        reach = signature.layout.block_bytes - 1
+        for start, end in spans:
+            target = self._pool.buffer(min(end + reach, self._size) - start)
+            read_exactly(self._fd, start, target)
+            found += search(self._kernel, signature, target, start, Span(start, end), self._likely(signature, start))
+        return found
+
+    def _likely(self, signature: Signature, start: int) -> int:
+        """Return the block that goes on where the range before a place of the target ends in the base, or -1."""
+        at = bisect_left(self._copies, (start, 0, 0)) - 1
+        if at < 0:
+            return signature.layout.at(start)
+        target_at, base_at, length = self._copies[at]
+        return signature.layout.at(base_at + length) if target_at + length == start else -1
+
+    def _send(self, copies: list[Copy]) -> None:
+        fresh = uncovered(copies, self._covered, self._size)
+        self._copies += fresh
+        for at in range(0, len(fresh), MAX_COPIES):
+            target_at, base_at, lengths = zip(*fresh[at : at + MAX_COPIES], strict=True)
+            self._peer.send(FileCopy(self._wanted.file_id, target_at, base_at, lengths))
+        self._credit(sum(copy.length for copy in fresh))
+
+    def gaps(self, base_bytes: int) -> Gaps | None:
+        """Return what to ask for a second round, or None if that does not pay."""
+        left = self._size - self._covered.covered_bytes
+        if not left or left > max(self._size // 2, SMALL_GAPS_BYTES):
+            return None
+        free = complement((Span(copy.base_at, copy.base_at + copy.length) for copy in self._copies), base_bytes)
+        free_bytes = sum(end - start for start, end in free)
+        block_bytes = fine_block_bytes(free_bytes)
+        if not free or len(free) > MAX_GAPS or all(end - start < block_bytes for start, end in self._covered.missing(0, self._size)):
+            return None
+        strong = strong_bytes(left, -(-free_bytes // block_bytes) + len(free))
+        starts, lengths = [span.start for span in free], [span.end - span.start for span in free]
+        return Gaps(self._wanted.file_id, block_bytes, strong, starts, lengths)
+
+    # Literals and digest ------------------------------------------------------------------------------------------------------------
+
+    def literals(self) -> Errand:
+        """Send what no range of the base covers."""
+        self._out.current = self._wanted.path
+        sampler = Sampler(self._out)
+        missing = self._covered.missing(0, self._size)
+        for future in self._pool.in_order((self._literal, (batch,)) for batch in _batches(missing, MAX_FILE_DATA_BYTES)):
+            yield future.done
+            content = future.result()
+            self._out.data(FileData(self._wanted.file_id, content), sampler)
+            self._credit(len(content))
+
+    def _literal(self, spans: list[Span]) -> bytearray:
+        """Read some ranges of the file; runs on the pool."""
+        content = bytearray(sum(end - start for start, end in spans))
+        view = memoryview(content)
+        at = 0
+        for start, end in spans:
+            read_exactly(self._fd, start, view[at : at + end - start])
+            at += end - start
+        return content
+
+    def leaves(self) -> Errand:
+        """Complete the digests of the leaves, unless they were the blocks of the first round."""
+        if self._leaves or not self._size:
+            return
+        step = max(SEGMENT_BYTES // self._leaf_bytes, 1) * self._leaf_bytes
+        for future in self._pool.in_order((self._digests, (at, step, self._leaf_bytes)) for at in range(0, self._size, step)):
+            yield future.done
+            self._leaves += future.result()
+
+    def digest(self) -> bytes:
+        """Return the file digest, after `leaves`."""
+        return file_digest(self._size, self._leaves)
+
+    def _digests(self, start: int, length: int, block_bytes: int) -> list[bytes]:
+        """Hash the blocks of a range of the file; runs on the pool."""
+        target = self._pool.buffer(min(length, self._size - start))
+        read_exactly(self._fd, start, target)
+        return block_digests(target, block_bytes)
+
+    def unchanged(self, before: os.stat_result) -> bool:
+        """Tell whether nobody wrote to the file since `before`."""
+        return same_file(before, os.fstat(self._fd))
+
+    # How it goes on -----------------------------------------------------------------------------------------------------------------
+
+    def _credit(self, count: int) -> None:
+        """Count what is done of the file, as far as it was listed."""
+        self._done += count
+        reached = min(self._done, self._wanted.entry.size)
+        if reached > self.credited:
+            self._out.bytes_done += reached - self.credited
+            self.credited = reached
+
+
+def _batches(spans: list[Span], most_bytes: int = SEGMENT_BYTES) -> Iterator[list[Span]]:
+    """Gather ranges, cut where they are long, into lists of at most so many bytes each."""
+    batch: list[Span] = []
+    size = 0
+    for start, end in spans:
+        at = start
+        while at < end:
+            take = min(end - at, most_bytes - size)
+            batch.append(Span(at, at + take))
+            size += take
+            at += take
+            if size == most_bytes:
+                yield batch
+                batch, size = [], 0
+    if batch:
+        yield batch

@@ -1,0 +1,236 @@
+"""The sender's deltas: signatures of bases come in, ranges of the base and literals go out; several files at once."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable
+from functools import cached_property
+
+from deltasync._native import Kernel, choose
+from deltasync.delta.blocks import MAX_BLOCKS, Layout
+from deltasync.delta.signature import Signature
+from deltasync.delta.spans import Span
+from deltasync.detect.sources import Sources
+from deltasync.engine.delta_file import DeltaFile
+from deltasync.engine.errands import Errand, Errands
+from deltasync.engine.outflow import Outflow
+from deltasync.engine.peer import Peer
+from deltasync.engine.pool import Pool
+from deltasync.engine.reading import OPEN_FLAGS, Changing, check_regular
+from deltasync.engine.wants import Wanted
+from deltasync.errors import RemoteProtocolError
+from deltasync.tree.entry import kept_time
+from deltasync.wire.messages import MAX_DELTAS, FileAbort, FileBegin, FileEnd
+from deltasync.wire.messages import Signature as Part
+
+__all__ = ["Deltas"]
+
+
+class _Asked:
+    """A file that is wanted as a delta.
+
+    Attributes:
+        wanted: The file.
+        first, fine: The signatures of the two rounds, once their first part has come or they have been asked for.
+        base_bytes: The length of the base.
+        under_way: Whether its delta is being made; sent: whether it is complete.
+    """
+
+    def __init__(self, wanted: Wanted) -> None:
+        self.wanted = wanted
+        self.first: Signature | None = None
+        self.fine: Signature | None = None
+        self.base_bytes = 0
+        self.under_way = self.sent = False
+
+    def take(self, part: Part) -> None:
+        """Take the next checksums.
+
+        Raises:
+            ValueError: They are not those that come next.
+        """
+        signature = self.fine
+        if signature is None:
+            if self.first is None:
+                if not 0 < part.base_bytes <= part.block_bytes * MAX_BLOCKS:
+                    raise ValueError("the signature of a base has too many blocks, or none")
+                self.base_bytes = part.base_bytes
+                self.first = Signature(Layout(part.block_bytes, [Span(0, part.base_bytes)]), part.strong_bytes)
+            signature = self.first
+        if (part.base_bytes, part.block_bytes, part.strong_bytes) != (
+            self.base_bytes,
+            signature.layout.block_bytes,
+            signature.strong_bytes,
+        ):
+            raise ValueError("the parts of a signature differ in kind")
+        signature.extend(part.first, part.weak, part.strong)
+
+
+class Deltas:
+    """Sends wanted files as deltas.
+
+    Args:
+        peer: The session.
+        sources: The opened sources.
+        outflow: What contents go out by.
+        pool: What reads, hashes and rolls.
+        engine: What rolls, as in `Job`; it is loaded when it is needed.
+        send_whole: Takes files that have to be sent whole after all.
+        two_rounds: Whether small blocks are asked for where large ones did not match.
+    """
+
+    def __init__(
+        self,
+        peer: Peer,
+        sources: Sources,
+        outflow: Outflow,
+        pool: Pool,
+        engine: str,
+        send_whole: Callable[[Iterable[Wanted]], None],
+        *,
+        two_rounds: bool = True,
+    ) -> None:
+        self._peer = peer
+        self._sources = sources
+        self._out = outflow
+        self._pool = pool
+        self._engine = engine
+        self._send_whole = send_whole
+        self._two_rounds = two_rounds
+        self._asked: dict[int, _Asked] = {}
+        self._errands = Errands()
+        self._signed = 0
+
+    @cached_property
+    def _kernel(self) -> Kernel:
+        return choose(self._engine)
+
+    @property
+    def busy(self) -> bool:
+        """Whether the receiver waits for any file, or has not said what became of it."""
+        return bool(self._asked)
+
+    @property
+    def ready(self) -> bool:
+        """Whether `advance` would do something."""
+        return self._errands.ready
+
+    def want(self, files: Iterable[Wanted]) -> None:
+        """Take files whose signatures will come."""
+        self._asked.update((wanted.file_id, _Asked(wanted)) for wanted in files)
+
+    def signature(self, part: Part) -> None:
+        """Take checksums of a base.
+
+        Raises:
+            RemoteProtocolError: They were not asked for, or don't fit.
+        """
+        asked = self._known(part.file_id)
+        if asked.sent:
+            raise RemoteProtocolError("the peer sent more of a signature than there was to sign")
+        if asked.first is None:
+            self._signed += 1
+            if self._signed > MAX_DELTAS:
+                raise RemoteProtocolError("the peer sent the signatures of too many files at once")
+        try:
+            asked.take(part)
+        except ValueError as error:
+            raise RemoteProtocolError(f"the peer sent a malformed signature: {error}") from error
+        if not asked.under_way:
+            asked.under_way = True
+            self._errands.begin(part.file_id, self._send(asked))
+
+    def whole(self, ids: Iterable[int]) -> None:
+        """Take note of files that are wanted whole instead: no signature of theirs comes, or their delta did not lead to them.
+
+        Raises:
+            RemoteProtocolError: One was not wanted, or its delta is under way.
+        """
+        for file_id in ids:
+            asked = self._known(file_id)
+            if asked.under_way:
+                raise RemoteProtocolError("the peer wants a file whole whose delta it is being sent")
+            self._forget(asked)
+            self._send_whole([asked.wanted])
+
+    def applied(self, ids: Iterable[int]) -> None:
+        """Forget files that are in their places, or given up.
+
+        Raises:
+            RemoteProtocolError: One was not wanted, or its delta is under way.
+        """
+        for file_id in ids:
+            asked = self._known(file_id)
+            if asked.under_way:
+                raise RemoteProtocolError("the peer is done with a file before it had it")
+            self._out.settle(asked.wanted, asked.wanted.credited)
+            self._forget(asked)
+
+    def advance(self) -> None:
+        """Do what can be done now."""
+        self._errands.advance()
+
+    def close(self) -> None:
+        """Let go of everything."""
+        self._errands.close()
+
+    def _known(self, file_id: int) -> _Asked:
+        asked = self._asked.get(file_id)
+        if asked is None:
+            raise RemoteProtocolError(f"the peer spoke of the delta of file {file_id}, which it did not ask for")
+        return asked
+
+    def _forget(self, asked: _Asked) -> None:
+        del self._asked[asked.wanted.file_id]
+        if asked.first is not None:
+            self._signed -= 1
+
+    def _send(self, asked: _Asked) -> Errand:
+        """Send one file."""
+        wanted = asked.wanted
+        try:
+            fd = self._open(wanted)
+        except OSError as error:
+            self._out.give_up(wanted, error)
+            self._forget(asked)
+            return
+        credited = 0
+        try:
+            before = os.fstat(fd)
+            assert asked.first is not None
+            file = DeltaFile(self._peer, self._out, self._pool, self._kernel, wanted, fd, before.st_size)
+            check_regular(before)
+            self._peer.send(FileBegin(wanted.file_id, before.st_size, kept_time(before.st_mtime_ns), before.st_mode))
+            try:
+                yield from file.own_offsets(asked.first)
+                yield from file.search(asked.first)
+                gaps = file.gaps(asked.base_bytes) if self._two_rounds else None
+                if gaps is not None:
+                    ranges = [Span(start, start + length) for start, length in zip(gaps.starts, gaps.lengths, strict=True)]
+                    asked.fine = Signature(Layout(gaps.block_bytes, ranges), gaps.strong_bytes)
+                    self._peer.send(gaps)
+                    yield from file.search(asked.fine)
+                yield from file.literals()
+                yield from file.leaves()
+            finally:
+                credited = file.credited
+            if not file.unchanged(before):
+                raise Changing
+        except Changing:
+            # It is read again as a whole; a file that is being written to is seldom one that a base helps with.
+            self._peer.send(FileAbort(wanted.file_id, again=True))
+            self._forget(asked)
+            self._send_whole([wanted._replace(credited=credited)])
+        except OSError as error:
+            self._out.give_up(wanted, error, credited)
+            self._forget(asked)
+        else:
+            asked.under_way, asked.sent = False, True
+            asked.wanted = wanted._replace(credited=credited)
+            self._peer.send(FileEnd(wanted.file_id, file.digest()))
+        finally:
+            os.close(fd)
+
+    def _open(self, wanted: Wanted) -> int:
+        with self._sources.roots[wanted.source].dir(wanted.directory) as lease:
+            return os.open(wanted.entry.name, OPEN_FLAGS, dir_fd=lease.fd)

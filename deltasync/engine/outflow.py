@@ -1,0 +1,113 @@
+"""The sender's contents on their way out: compressed where that pays, no faster than the user wants, and counted."""
+
+from __future__ import annotations
+
+import time
+
+from deltasync.channel.stream import Link
+from deltasync.engine.peer import Peer
+from deltasync.engine.reading import Changing
+from deltasync.engine.reporter import Reporter, reason
+from deltasync.engine.wants import Wanted
+from deltasync.errors import ExitCode
+from deltasync.wire.compression import pays
+from deltasync.wire.messages import FileAbort, FileData, Pack
+from deltasync.wire.settings import Settings
+
+__all__ = ["Outflow", "Sampler", "effective_compression"]
+
+SAMPLE_EVERY_BYTES = 16 << 20
+"""How often the content of a long stream is sampled anew for compression."""
+
+
+def effective_compression(settings: Settings, link: Link) -> str:
+    """Return how this run compresses, as in `Settings.compress`: inside one process nothing is saved by it."""
+    return "never" if settings.compress == "auto" and link.cipher == "none" else settings.compress
+
+
+class Outflow:
+    """Sends contents.
+
+    Args:
+        peer: The session.
+        settings: The options.
+        reporter: Hears of files that are given up.
+
+    Attributes:
+        literal_bytes: Content bytes sent, before compression.
+        files_done, bytes_done: Files that need no more work, and of what was listed of them and of those in hand, the bytes.
+        current: Path of the file in hand.
+    """
+
+    def __init__(self, peer: Peer, settings: Settings, reporter: Reporter) -> None:
+        self.literal_bytes = self.files_done = self.bytes_done = 0
+        self.current = b""
+        self._peer = peer
+        self._reporter = reporter
+        self._compress = effective_compression(settings, peer.link)
+        self._bytes_s = settings.bwlimit_bytes_s
+        self._paced_at = time.monotonic()
+        self._told_slow = False
+
+    def worth(self, content: bytes | memoryview) -> bool:
+        """Tell whether compressing this pays, or is wanted in any case."""
+        return self._compress == "always" or (self._compress == "auto" and pays(content))
+
+    def pack(self, pack: Pack) -> None:
+        """Send small files."""
+        self._peer.send(pack, squeeze=self.worth(memoryview(pack.content)))
+        self._count(len(pack.content))
+
+    def data(self, message: FileData, sampler: Sampler) -> None:
+        """Send a piece of a stream."""
+        self._peer.send(message, squeeze=sampler.squeezes(message.content))
+        self._count(len(message.content))
+
+    def slow_engine(self, name: str) -> None:
+        """Say once that a faster engine would send less."""
+        if not self._told_slow:
+            self._told_slow = True
+            self._reporter.note(
+                f"the {name} engine is slow, so that parts of large files are sent whole: install numpy beside deltasync, "
+                "or deltasync where there is a C compiler"
+            )
+
+    def give_up(self, wanted: Wanted, error: OSError | Changing, credited: int = 0) -> None:
+        """Tell the peer that a file does not come, and the user why; `credited` of its bytes counted as done."""
+        path = wanted.path
+        self._peer.send(FileAbort(wanted.file_id, again=False))
+        if isinstance(error, Changing):
+            self._reporter.problem(path, "it kept changing while it was read; run again when it is quiet")
+        elif isinstance(error, FileNotFoundError):
+            self._reporter.problem(path, "it vanished before it could be sent", ExitCode.VANISHED)
+        else:
+            self._reporter.problem(path, reason(error, "it can't be read"))
+        self.settle(wanted, credited)
+
+    def settle(self, wanted: Wanted, credited: int) -> None:
+        """Count a file that needs no more work."""
+        self.files_done += 1
+        self.bytes_done += wanted.entry.size - credited
+
+    def _count(self, count: int) -> None:
+        self.literal_bytes += count
+        if self._bytes_s:
+            self._paced_at = max(self._paced_at, time.monotonic() - 0.25) + count / self._bytes_s
+            self._peer.pause(self._paced_at - time.monotonic())
+
+
+class Sampler:
+    """Decides for one stream, again and again, whether its content is worth compressing."""
+
+    def __init__(self, outflow: Outflow) -> None:
+        self._outflow = outflow
+        self._squeeze = False
+        self._left = 0
+
+    def squeezes(self, content: bytes | bytearray | memoryview) -> bool:
+        """Tell whether the next piece is to be compressed."""
+        if self._left <= 0:
+            self._squeeze = self._outflow.worth(memoryview(content))
+            self._left = SAMPLE_EVERY_BYTES
+        self._left -= len(content)
+        return self._squeeze

@@ -1,0 +1,88 @@
+"""A file on its way in as one stream: what it shall become, and the plain case of content that comes from its start to its end."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from deltasync.delta.digest import DIGEST_BYTES, FileDigest
+from deltasync.errors import RemoteProtocolError
+from deltasync.patch.staging import Staged
+from deltasync.tree.entry import Entry
+
+__all__ = ["Expected", "WholeStream"]
+
+
+class Expected(NamedTuple):
+    """A file that was asked for.
+
+    Attributes:
+        directory: Its directory, relative to the root.
+        entry: What it was listed as, localised; size, time and mode of the file itself come with the content.
+        current: What it replaces, if that is of the same type.
+        credited: How many of its listed bytes count as done.
+    """
+
+    directory: bytes
+    entry: Entry
+    current: Entry | None
+    credited: int = 0
+
+
+class WholeStream:
+    """A file that comes whole.
+
+    Args:
+        expected: What was asked for.
+        entry: What it is now, by the sender's word.
+
+    Attributes:
+        expected, entry: As given; `expected.credited` grows.
+        staged: Where it goes, or None where that could not be made and the content is passed over.
+        taken: How many bytes have come.
+    """
+
+    def __init__(self, expected: Expected, entry: Entry) -> None:
+        self.expected = expected
+        self.entry = entry
+        self.taken = 0
+        self.staged: Staged | None = None
+        self._digest = FileDigest(entry.size)
+
+    def data(self, content: bytes | bytearray | memoryview) -> None:
+        """Take the next bytes.
+
+        Raises:
+            RemoteProtocolError: There is no room for so many.
+            OSError: They can't be written.
+        """
+        self._take(len(content))
+        if self.staged is not None:
+            self._digest.update(content)
+            self.staged.write(content)
+
+    def zeros(self, count: int) -> None:
+        """Take a run of zeros; raises as `data`."""
+        self._take(count)
+        if self.staged is not None:
+            self._digest.zeros(count)
+            self.staged.zeros(count)
+
+    def _take(self, count: int) -> None:
+        self.taken += count
+        if self.taken > self.entry.size:
+            raise RemoteProtocolError("the peer sent more of a file than it announced")
+
+    @property
+    def complete(self) -> bool:
+        """Whether every byte has come."""
+        return self.taken == self.entry.size
+
+    def proves(self, digest: bytes) -> bool:
+        """Tell whether this is the digest of what has come."""
+        return len(digest) == DIGEST_BYTES and self._digest.digest() == digest
+
+    def abandon(self, *, keep: bool) -> None:
+        """Give it up; with `keep` what has come of it stays for a later run."""
+        if self.staged is not None:
+            self.staged.abandon(keep=keep)
+            self.staged = None

@@ -1,0 +1,44 @@
+"""Sets of ranges, against sets of positions."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from deltasync.delta.spans import Span, Spans, complement
+
+RANGES = st.lists(st.tuples(st.integers(0, 60), st.integers(0, 20)).map(lambda pair: Span(pair[0], pair[0] + pair[1])), max_size=30)
+
+
+def positions(spans: list[Span]) -> set[int]:
+    """All positions of some spans."""
+    return {at for start, end in spans for at in range(start, end)}
+
+
+@given(RANGES, RANGES)
+def test_a_set_of_ranges_is_a_set_of_positions(added: list[Span], asked: list[Span]) -> None:
+    """Ranges that overlap what is there, or are empty, are refused and change nothing; the rest counts, and what is missing is the rest."""
+    spans = Spans()
+    there: set[int] = set()
+    for span in added:
+        fresh = positions([span])
+        assert spans.add(*span) is (bool(fresh) and not fresh & there)
+        if fresh and not fresh & there:
+            there |= fresh
+        assert positions(list(spans)) == there
+        assert spans.covered_bytes == len(there)
+    listed = list(spans)
+    assert all(one.end < other.start for one, other in pairwise(listed)), "they neither overlap nor touch"
+    assert len(spans) == len(listed)
+    for start, end in asked:
+        assert positions(spans.missing(start, end)) == set(range(start, end)) - there
+
+
+@given(RANGES)
+def test_the_complement_is_what_no_span_covers(spans: list[Span]) -> None:
+    """Overlapping spans in any order leave exactly the other positions, as spans in order."""
+    free = complement(spans, 70)
+    assert positions(free) == set(range(70)) - positions(spans)
+    assert free == sorted(free)

@@ -1,0 +1,290 @@
+"""Deltas from end to end, both roles in one process: little travels, and what arrives is right, whatever changes meanwhile."""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from deltasync.engine import base as base_module
+from deltasync.engine.base import Base
+from deltasync.engine.delta_file import DeltaFile
+from deltasync.engine.errands import Errand
+from deltasync.errors import ExitCode
+from tests.engine.runs import Heard, pull, push
+
+SIZE = 6 << 20
+Edit = Callable[[bytearray, random.Random], None]
+
+
+def content(rng: random.Random, size: int = SIZE) -> bytes:
+    """Bytes that nothing compresses."""
+    return rng.randbytes(size)
+
+
+def overwritten(data: bytearray, rng: random.Random) -> None:
+    """Some scattered edits."""
+    for _ in range(20):
+        at = rng.randrange(len(data) - 100)
+        data[at : at + 100] = rng.randbytes(100)
+
+
+def inserted(data: bytearray, rng: random.Random) -> None:
+    """One byte in front, and some in the middle."""
+    data[3_000_000:3_000_000] = rng.randbytes(5000)
+    data[0:0] = b"x"
+
+
+def moved(data: bytearray, rng: random.Random) -> None:
+    """A piece taken from one place to another."""
+    piece = data[1_000_001:1_200_000]
+    del data[1_000_001:1_200_000]
+    data[4_000_003:4_000_003] = piece
+
+
+def appended(data: bytearray, rng: random.Random) -> None:
+    """More at the end, of a length that is no multiple of anything."""
+    data += rng.randbytes(70_001)
+
+
+def cut(data: bytearray, rng: random.Random) -> None:
+    """Less at the end."""
+    del data[5_000_001:]
+
+
+def zeroed(data: bytearray, rng: random.Random) -> None:
+    """A long run of zeros in place of data."""
+    data[2_000_000:3_500_000] = bytes(1_500_000)
+
+
+def replaced(data: bytearray, rng: random.Random) -> None:
+    """Nothing is as it was."""
+    data[:] = rng.randbytes(len(data) + 12_345)
+
+
+def untouched(data: bytearray, rng: random.Random) -> None:
+    """Only the time differs."""
+
+
+@pytest.mark.parametrize(
+    ("edit", "most_literal"),
+    [
+        (overwritten, 20 * 4096),
+        (inserted, 5001 + 2 * 2048),
+        (moved, 4 * 2048),
+        (appended, 70_001),
+        (cut, 2048),
+        (zeroed, 1_500_000 + 2 * 2048),
+        (replaced, SIZE + 12_345),
+        (untouched, 0),
+    ],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
+@pytest.mark.parametrize("options", [{}, {"block_bytes": 2000}, {"sparse": True}], ids=["two rounds", "fixed blocks", "sparse"])
+@pytest.mark.parametrize("run", [push, pull])
+def test_a_changed_file_costs_what_has_changed(
+    run: Callable[..., object], options: dict[str, Any], edit: Edit, most_literal: int, tmp_path: Path, rng: random.Random
+) -> None:
+    """The destination becomes the source, and what travels as literals is about what is new."""
+    old = content(rng)
+    new = bytearray(old)
+    edit(new, rng)
+    source, dest = tmp_path / "source", tmp_path / "dest"
+    source.write_bytes(new)
+    dest.write_bytes(old)
+    os.utime(dest, (1, 1))
+    os.chmod(source, 0o640)
+    summary = push(source, dest, **options) if run is push else pull(source, dest, **options)
+    assert dest.read_bytes() == new
+    assert os.stat(dest).st_mtime_ns == os.stat(source).st_mtime_ns
+    assert os.stat(dest).st_mode == os.stat(source).st_mode
+    if "block_bytes" not in options:
+        assert summary.literal_bytes <= most_literal
+    assert summary.literal_bytes + summary.matched_bytes == len(new)
+    assert (summary.files_sent, summary.resent_whole, summary.exit_code) == (1, 0, ExitCode.OK)
+    assert sorted(os.listdir(tmp_path)) == ["dest", "source"]
+
+
+def test_many_files_at_once(tmp_path: Path, rng: random.Random) -> None:
+    """More files than may be signed at once, large and small, changed and not, new and gone: each becomes what it shall be."""
+    source, dest = tmp_path / "source", tmp_path / "dest"
+    source.mkdir()
+    dest.mkdir()
+    for number in range(40):
+        old = content(rng, rng.randrange(100_000, 900_000))
+        new = bytearray(old)
+        if number % 3:
+            overwritten(new, rng)
+        (source / f"f{number}").write_bytes(new)
+        if number % 7:
+            (dest / f"f{number}").write_bytes(old)
+            os.utime(dest / f"f{number}", (number, number))
+    summary = push(f"{source}/".encode(), dest)
+    assert summary.exit_code is ExitCode.OK
+    assert {path.name: path.read_bytes() for path in dest.iterdir()} == {path.name: path.read_bytes() for path in source.iterdir()}
+    assert summary.matched_bytes > summary.literal_bytes
+    assert push(f"{source}/".encode(), dest).entries_changed == 0
+
+
+@pytest.fixture
+def pair(tmp_path: Path, rng: random.Random) -> tuple[Path, Path]:
+    """A source, and a destination that differs in a few places."""
+    old = content(rng)
+    new = bytearray(old)
+    overwritten(new, rng)
+    source, dest = tmp_path / "source", tmp_path / "dest"
+    source.write_bytes(new)
+    dest.write_bytes(old)
+    os.utime(dest, (1, 1))
+    return source, dest
+
+
+def test_a_base_that_changes_meanwhile_is_not_trusted(pair: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Somebody writes to the destination's file between its signature and its use: the file is sent again whole, once, and is right."""
+    source, dest = pair
+    search = DeltaFile.search
+    meddled: list[bool] = []
+
+    def meddle(self: DeltaFile, signature: object) -> Errand:
+        if not meddled:
+            meddled.append(True)
+            with dest.open("r+b") as file:
+                file.seek(4_000_000)
+                file.write(b"meddled")
+        return search(self, signature)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(DeltaFile, "search", meddle)
+    heard = Heard()
+    summary = push(source, dest, heard=heard)
+    assert dest.read_bytes() == source.read_bytes()
+    assert (summary.resent_whole, summary.files_sent, summary.exit_code) == (1, 1, ExitCode.OK)
+    assert summary.literal_bytes >= source.stat().st_size
+    assert heard.last.files_done == heard.last.files_total == 1
+    assert heard.last.bytes_done == heard.last.bytes_total
+
+
+def test_a_signature_that_lies_leads_to_one_clean_resend(pair: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is copied is not what was signed, and times don't tell: the digest of the file does."""
+    source, dest = pair
+    new = bytearray(dest.read_bytes())
+    new[5_000_000:5_000_010] = b"0123456789"
+    source.write_bytes(new)
+    read = Base.read
+    seen: list[int] = []
+
+    def lie(self: Base, at: int, buffer: memoryview) -> None:
+        read(self, at, buffer)
+        if at <= 1_000_000 < at + len(buffer):
+            seen.append(at)
+            buffer[1_000_000 - at] ^= len(seen) > 1
+
+    monkeypatch.setattr(Base, "read", lie)
+    monkeypatch.setattr(base_module, "TICK_NS", 1 << 62)
+    summary = push(source, dest)
+    assert dest.read_bytes() == source.read_bytes()
+    assert (summary.resent_whole, summary.exit_code) == (1, ExitCode.OK)
+
+
+def test_a_base_that_cannot_be_read_is_done_without(pair: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The file comes whole then, and nobody is troubled."""
+    source, dest = pair
+
+    def refuse(*_: object) -> Base:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Base, "open", refuse)
+    summary = push(source, dest)
+    assert dest.read_bytes() == source.read_bytes()
+    assert (summary.matched_bytes, summary.exit_code) == (0, ExitCode.OK)
+
+
+def test_a_source_that_changes_while_it_is_compared_is_sent_again(pair: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The file is sent as it stands at one instant: what was written while its delta was made is there too."""
+    source, dest = pair
+    literals = DeltaFile.literals
+    written: list[bool] = []
+
+    def write(self: DeltaFile) -> Errand:
+        if not written:
+            written.append(True)
+            with source.open("r+b") as file:
+                file.seek(100)
+                file.write(b"written meanwhile")
+        return literals(self)
+
+    monkeypatch.setattr(DeltaFile, "literals", write)
+    heard = Heard()
+    summary = push(source, dest, heard=heard)
+    assert dest.read_bytes() == source.read_bytes()
+    assert b"written meanwhile" in dest.read_bytes()[:200]
+    assert summary.exit_code is ExitCode.OK
+    assert heard.last.bytes_done == heard.last.bytes_total
+
+
+def test_a_source_that_shrinks_while_it_is_compared(pair: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file that ends before its end is read again as what it is now."""
+    source, dest = pair
+    search = DeltaFile.search
+
+    def shrink(self: DeltaFile, signature: object) -> Errand:
+        os.truncate(source, 1_000_000)
+        return search(self, signature)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(DeltaFile, "search", shrink)
+    assert push(source, dest).exit_code is ExitCode.OK
+    assert dest.read_bytes() == source.read_bytes()
+    assert dest.stat().st_size == 1_000_000
+
+
+def test_a_source_that_vanishes_is_counted_as_vanished(pair: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    """It was listed, the receiver offered a base, and then it is gone: 24, and the destination keeps what it has."""
+    source, dest = pair
+    old = dest.read_bytes()
+    opened = Base.open.__func__  # type: ignore[attr-defined]
+
+    def vanish(*args: object) -> Base:
+        source.unlink()
+        return opened(Base, *args)  # type: ignore[no-any-return]
+
+    monkeypatch.setattr(Base, "open", vanish)
+    heard = Heard()
+    assert push(source, dest, heard=heard).exit_code is ExitCode.VANISHED
+    assert dest.read_bytes() == old
+    assert [problem.path for problem in heard.problems] == [b"source"]
+
+
+@pytest.mark.parametrize("threads", [1, 4])
+def test_any_number_of_threads_gives_the_same(threads: int, pair: tuple[Path, Path]) -> None:
+    """The pool's size changes nothing but the time."""
+    source, dest = pair
+    summary = push(source, dest, threads=threads)
+    assert dest.read_bytes() == source.read_bytes()
+    assert summary.matched_bytes > summary.literal_bytes
+
+
+def test_a_dry_run_reads_no_base(pair: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    """It says what it would do, and touches nothing."""
+    source, dest = pair
+    monkeypatch.setattr(Base, "open", None)
+    before = dest.stat()
+    assert push(source, dest, dry_run=True).files_sent == 1
+    assert dest.stat() == before
+
+
+def test_the_slow_engine_rolls_over_a_bounded_part_and_says_so(pair: tuple[Path, Path], rng: random.Random) -> None:
+    """In plain Python the file is right all the same, blocks at their own offsets are found, and one note tells what would be faster."""
+    source, dest = pair
+    new = bytearray(source.read_bytes())
+    new[1 << 20 : 5 << 20] = rng.randbytes(4 << 20)
+    source.write_bytes(new)
+    heard = Heard()
+    summary = push(source, dest, heard=heard, engine="python")
+    assert dest.read_bytes() == new
+    assert summary.engine == "python"
+    assert summary.matched_bytes > 1 << 20
+    assert [note for note in heard.notes if "python engine" in note] == heard.notes
+    assert len(heard.notes) == 1
