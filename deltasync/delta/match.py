@@ -41,8 +41,8 @@ def at_own_offsets(signature: Signature, first: int, digests: Sequence[bytes], l
     """Compare blocks of the target with those of the base at the same offsets.
 
     Args:
-        signature: That of round one; it has come as far as needed here.
-        first: Number of the first block.
+        signature: It has come as far as needed here.
+        first: Number of the first block; all of them lie in one range of the base.
         digests: The BLAKE3 of this and the following blocks of the target.
         last_bytes: The length of the last of these blocks of the target; where the base's block is shorter or longer, it can't be equal.
 
@@ -60,7 +60,7 @@ def at_own_offsets(signature: Signature, first: int, digests: Sequence[bytes], l
         if same and run < 0:
             run = index
         elif not same and run >= 0:
-            start, stop = run * block_bytes, signature.layout.span(index - 1).end
+            start, stop = signature.layout.span(run).start, signature.layout.span(index - 1).end
             copies.append(Copy(start, start, stop - start))
             run = -1
     return copies

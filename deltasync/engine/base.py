@@ -6,7 +6,7 @@ import os
 import time
 from typing import Self
 
-from deltasync.delta.blocks import MAX_BLOCKS, first_block_bytes
+from deltasync.delta.blocks import first_block_bytes
 from deltasync.delta.digest import leaf_bytes
 from deltasync.engine.reading import OPEN_FLAGS, Changing, check_regular, read_exactly, same_file
 
@@ -65,11 +65,6 @@ class Base:
         except BaseException:
             os.close(fd)
             raise
-
-    @property
-    def max_fine_blocks(self) -> int:
-        """Most blocks of the second round."""
-        return MAX_BLOCKS
 
     def read(self, at: int, buffer: memoryview) -> None:
         """Fill a buffer, with zeros where it can't be read; any thread may do so."""

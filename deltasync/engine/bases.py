@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
 from functools import cached_property
 from typing import NamedTuple
 
 from deltasync._native import Kernel, choose
 from deltasync._native.columns import packed
-from deltasync.delta.blocks import Layout, strong_bytes
+from deltasync.delta.blocks import MAX_BLOCKS, Layout, strong_bytes
 from deltasync.delta.effort import effort
 from deltasync.delta.signature import block_digests, weak_sums
 from deltasync.delta.spans import Span
@@ -17,7 +16,7 @@ from deltasync.engine.base import Base
 from deltasync.engine.errands import Errand, Errands
 from deltasync.engine.ground import Ground
 from deltasync.engine.peer import Peer
-from deltasync.engine.pool import SEGMENT_BYTES, Pool
+from deltasync.engine.pool import Pool, pieces
 from deltasync.engine.streams import Expected
 from deltasync.errors import RemoteProtocolError
 from deltasync.wire.messages import MAX_DELTAS, MAX_SIGNATURE_BLOCKS, Applied, Gaps, Signature, WantWhole
@@ -113,9 +112,7 @@ class Bases:
         """Sign a base in round one."""
         blocks = -(-base.size // base.block_bytes)
         strong = strong_bytes(max(base.target_bytes, base.size), blocks)
-        step = max(SEGMENT_BYTES // base.block_bytes, 1) * base.block_bytes
-        pieces = ([Span(at, min(at + step, base.size))] for at in range(0, base.size, step))
-        yield from self._send(file_id, base, pieces, base.block_bytes, strong)
+        yield from self._send(file_id, base, Layout(base.block_bytes, [Span(0, base.size)]), strong)
         base.signed = True
 
     def fine(self, message: Gaps) -> None:
@@ -128,17 +125,16 @@ class Bases:
         if base is None or not base.signed or base.fine:
             raise RemoteProtocolError("the peer asked for checksums of a base that it was not offered, or a third time")
         ranges = [Span(start, start + length) for start, length in zip(message.starts, message.lengths, strict=True)]
-        blocks = len(Layout(message.block_bytes, ranges))
-        if ranges[-1].end > base.size or blocks > base.max_fine_blocks:
+        layout = Layout(message.block_bytes, ranges)
+        if ranges[-1].end > base.size or len(layout) > MAX_BLOCKS:
             raise RemoteProtocolError("the peer asked for checksums beyond the end of a base, or for too many")
         base.fine = True
-        pieces = _gathered(ranges, message.block_bytes)
-        self._errands.begin(message.file_id, self._send(message.file_id, base, pieces, message.block_bytes, message.strong_bytes))
+        self._errands.begin(message.file_id, self._send(message.file_id, base, layout, message.strong_bytes))
 
-    def _send(self, file_id: int, base: Base, pieces: Iterator[list[Span]], block_bytes: int, strong: int) -> Errand:
-        """Sign pieces of a base on the pool, and send the checksums in order."""
-        first = 0
-        for future in self._pool.in_order((self._sums, (base, piece, block_bytes)) for piece in pieces):
+    def _send(self, file_id: int, base: Base, layout: Layout, strong: int) -> Errand:
+        """Sign a base on the pool, and send the checksums in order."""
+        first, block_bytes = 0, layout.block_bytes
+        for future in self._pool.in_order((self._sums, (base, piece, block_bytes)) for piece in pieces(layout)):
             yield future.done
             sums = future.result()
             if not base.fine:
@@ -166,19 +162,3 @@ class Bases:
         if start + len(view) > effort(self._kernel.NAME).sum_bytes:
             return bytes(4 * -(-len(view) // block_bytes))
         return packed("I", weak_sums(self._kernel, view, block_bytes))
-
-
-def _gathered(ranges: list[Span], block_bytes: int) -> Iterator[list[Span]]:
-    """Gather ranges, cut between blocks where they are long, into pieces of work."""
-    step = max(SEGMENT_BYTES // block_bytes, 1) * block_bytes
-    piece: list[Span] = []
-    size = 0
-    for start, end in ranges:
-        for at in range(start, end, step):
-            piece.append(Span(at, min(at + step, end)))
-            size += min(step, end - at)
-            if size >= SEGMENT_BYTES:
-                yield piece
-                piece, size = [], 0
-    if piece:
-        yield piece

@@ -16,7 +16,7 @@ from deltasync.delta.spans import Span, Spans, complement
 from deltasync.engine.errands import Errand
 from deltasync.engine.outflow import Outflow, Sampler
 from deltasync.engine.peer import Peer
-from deltasync.engine.pool import SEGMENT_BYTES, Pool
+from deltasync.engine.pool import SEGMENT_BYTES, Pool, pieces
 from deltasync.engine.reading import read_exactly, same_file
 from deltasync.engine.wants import Wanted
 from deltasync.wire.messages import MAX_COPIES, MAX_FILE_DATA_BYTES, MAX_GAPS, FileCopy, FileData, Gaps
@@ -84,10 +84,27 @@ class DeltaFile:
                 self._send(at_own_offsets(signature, first, digests, min(last_bytes, block_bytes)))
             first += len(digests)
 
-    def search(self, signature: Signature) -> Errand:
-        """Roll over what is left, and send what is found, once the whole signature has come."""
+    def own_ranges(self, signature: Signature) -> Errand:
+        """Find and send what stands at its own offset in the ranges of a second round, as fast as the signature comes in."""
+        first = 0
+        for future in self._pool.in_order((self._digests_of, (piece, signature.layout.block_bytes)) for piece in pieces(signature.layout)):
+            yield future.done
+            hashed = future.result()
+            need = first + sum(len(digests) for _, digests in hashed)
+            yield lambda need=need: signature.count >= need  # type: ignore[misc]
+            copies: list[Copy] = []
+            for span, digests in hashed:
+                if span.end <= self._size:
+                    last_bytes = (span.end - span.start - 1) % signature.layout.block_bytes + 1
+                    copies += at_own_offsets(signature, first, digests, last_bytes)
+                first += len(digests)
+            self._send(copies)
+
+    def search(self, signature: Signature, least_bytes: int = 0) -> Errand:
+        """Roll over what is left and is at least so long, and send what is found, once the whole signature has come."""
         yield lambda: signature.complete
-        missing = [span for span in self._covered.missing(0, self._size) if span.end - span.start >= signature.layout.block_bytes]
+        least_bytes = max(least_bytes, signature.layout.block_bytes)
+        missing = [span for span in self._covered.missing(0, self._size) if span.end - span.start >= least_bytes]
         if not missing or not len(signature.layout):
             return
         missing = self._within_effort(missing)
@@ -193,6 +210,16 @@ class DeltaFile:
         target = self._pool.buffer(min(length, self._size - start))
         read_exactly(self._fd, start, target)
         return block_digests(target, block_bytes)
+
+    def _digests_of(self, spans: list[Span], block_bytes: int) -> list[tuple[Span, list[bytes]]]:
+        """Hash the blocks of some ranges of the file, as far as it reaches; runs on the pool."""
+        hashed: list[tuple[Span, list[bytes]]] = []
+        for span in spans:
+            target = self._pool.buffer(max(min(span.end, self._size) - span.start, 0))
+            read_exactly(self._fd, span.start, target)
+            digests = block_digests(target, block_bytes)
+            hashed.append((span, digests + [b""] * (-(-(span.end - span.start) // block_bytes) - len(digests))))
+        return hashed
 
     def unchanged(self, before: os.stat_result) -> bool:
         """Tell whether nobody wrote to the file since `before`."""

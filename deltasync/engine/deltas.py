@@ -26,6 +26,10 @@ from deltasync.wire.messages import Signature as Part
 __all__ = ["Deltas"]
 
 
+ROLL_BLOCKS = 4
+"""A gap of fewer large blocks than this is left to the second round, which finds there what these would, and more."""
+
+
 class _Asked:
     """A file that is wanted as a delta.
 
@@ -203,12 +207,13 @@ class Deltas:
             self._peer.send(FileBegin(wanted.file_id, before.st_size, kept_time(before.st_mtime_ns), before.st_mode))
             try:
                 yield from file.own_offsets(asked.first)
-                yield from file.search(asked.first)
+                yield from file.search(asked.first, ROLL_BLOCKS * asked.first.layout.block_bytes if self._two_rounds else 0)
                 gaps = file.gaps(asked.base_bytes) if self._two_rounds else None
                 if gaps is not None:
                     ranges = [Span(start, start + length) for start, length in zip(gaps.starts, gaps.lengths, strict=True)]
                     asked.fine = Signature(Layout(gaps.block_bytes, ranges), gaps.strong_bytes)
                     self._peer.send(gaps)
+                    yield from file.own_ranges(asked.fine)
                     yield from file.search(asked.fine)
                 yield from file.literals()
                 yield from file.leaves()

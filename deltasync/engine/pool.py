@@ -9,7 +9,10 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import ParamSpec, TypeVar
 
-__all__ = ["SEGMENT_BYTES", "Pool", "default_threads", "settle"]
+from deltasync.delta.blocks import Layout
+from deltasync.delta.spans import Span
+
+__all__ = ["SEGMENT_BYTES", "Pool", "default_threads", "pieces", "settle"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -21,6 +24,22 @@ SEGMENT_BYTES = 4 << 20
 def default_threads() -> int:
     """Return how many threads suit this machine: the cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def pieces(layout: Layout) -> Iterator[list[Span]]:
+    """Cut the ranges of a layout into pieces of work of about a segment, between blocks where they are long; in order."""
+    step = max(SEGMENT_BYTES // layout.block_bytes, 1) * layout.block_bytes
+    piece: list[Span] = []
+    size = 0
+    for start, end in layout.ranges:
+        for at in range(start, end, step):
+            piece.append(Span(at, min(at + step, end)))
+            size += min(step, end - at)
+            if size >= SEGMENT_BYTES:
+                yield piece
+                piece, size = [], 0
+    if piece:
+        yield piece
 
 
 def settle(futures: Iterable[Future[T]]) -> None:
