@@ -81,7 +81,7 @@ def oracle(session: nox.Session) -> None:
 
 @nox.session
 def sanitize(session: nox.Session) -> None:
-    """Run the native engine's tests for long under the address and undefined-behaviour sanitizers (HYPOTHESIS_EXAMPLES, 2,000 unless set)."""
+    """Run the native engine's tests for long under the address and undefined-behaviour sanitizers: HYPOTHESIS_EXAMPLES, else 2,000."""
     install_project(session)
     examples = os.environ.get("HYPOTHESIS_EXAMPLES", "2000")
     session.run("pytest", "tests/_native", "-k", "sanitizers", "--timeout=0", *session.posargs, env={"HYPOTHESIS_EXAMPLES": examples})

@@ -22,7 +22,6 @@ __all__ = [
     "PeerFailure",
     "Problem",
     "RemoteProtocolError",
-    "SourceError",
     "TransportError",
     "UsageError",
     "worst",
@@ -111,12 +110,6 @@ class LocalProtocolError(DeltasyncError):
 
 class IntegrityError(DeltasyncError):
     """Content does not match its digest."""
-
-    exit_code = ExitCode.PARTIAL
-
-
-class SourceError(DeltasyncError):
-    """None of the sources is there."""
 
     exit_code = ExitCode.PARTIAL
 

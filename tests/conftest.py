@@ -6,7 +6,7 @@ import os
 import random
 import secrets
 import shutil
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from typing import Final
 
 import hypothesis
@@ -32,6 +32,14 @@ hypothesis.settings.load_profile("deltasync")
 def pytest_report_header() -> str:
     """Print the seed of the `rng` fixture."""
     return f"rng seed: DELTASYNC_TEST_SEED={SEED}"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_state(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keep what deltasync remembers out of the home of whoever runs the tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DELTASYNC_HOME", str(tmp_path_factory.mktemp("state")))
+        yield
 
 
 @pytest.fixture

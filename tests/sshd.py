@@ -36,6 +36,7 @@ PermitRootLogin yes
 PidFile none
 PrintMotd no
 StrictModes no
+SetEnv DELTASYNC_HOME={directory}/state
 UsePAM no
 """
 

@@ -105,8 +105,9 @@ def test_what_can_be_missing_at_the_far_end(sshd: Sshd, tmp_path: Path, backend:
     assert (gone.returncode, len(gone.stderr.splitlines())) == (12, 1), gone.stderr
     parent = deltasync("push", *options, tmp_path / "f", f"127.0.0.1:{tmp_path}/a/b/c")
     assert (parent.returncode, len(parent.stderr.splitlines())) == (11, 1), parent.stderr
-    source = deltasync("pull", *options, f"127.0.0.1:{tmp_path}/nothing", tmp_path / "x")
+    source = deltasync("pull", "--json", *options, f"127.0.0.1:{tmp_path}/nothing", tmp_path / "x")
     assert (source.returncode, len(source.stderr.splitlines())) == (23, 1), source.stderr
+    assert [problem["path"] for problem in json.loads(source.stdout)["problems"]] == [f"{tmp_path}/nothing"]
     with socket.socket() as nobody:
         nobody.bind(("127.0.0.1", 0))
         port = nobody.getsockname()[1]

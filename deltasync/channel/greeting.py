@@ -88,7 +88,7 @@ def _receive(stream: ByteStream, peer: str) -> bytes:
         if not count and not held:
             raise NoAnswer(f"{peer} closed the connection without an answer")
         if not count:
-            raise ConnectionLost(f"{peer} closed the connection during the handshake")
+            raise ConnectionLost("the connection ended during the handshake")
         held += count
     return bytes(data[:held])
 

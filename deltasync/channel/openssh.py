@@ -11,9 +11,18 @@ from deltasync.channel.child import GRACE_S, Child
 from deltasync.channel.ciphers import preferring_gcm
 from deltasync.channel.pipes import PipeStream
 from deltasync.channel.remote_command import remote_words
-from deltasync.channel.ssh_errors import changed_host_key, denied, ended, last_line, revoked_host_key, unknown_host_key, unreachable
+from deltasync.channel.ssh_errors import (
+    changed_host_key,
+    denied,
+    ended,
+    last_line,
+    revoked_host_key,
+    silent,
+    unknown_host_key,
+    unreachable,
+)
 from deltasync.channel.stream import Buffer
-from deltasync.errors import ConnectionLost, DeltasyncError
+from deltasync.errors import ConnectionLost, DeadlineExceeded, DeltasyncError
 
 __all__ = ["OpenSshStream", "command_line"]
 
@@ -117,10 +126,12 @@ class OpenSshStream:
 
     def explain(self, error: DeltasyncError) -> DeltasyncError:
         """See `SshStream.explain`."""
+        if isinstance(error, DeadlineExceeded):
+            return silent(error, self._peer)
         if not isinstance(error, ConnectionLost):
             return error
         exit_code = self._child.wait(GRACE_S)
-        said = self._child.said.kept()
+        said = self._child.said.kept() if self.heard is None else b""
         if exit_code == _OWN_FAILURE and not self._answered:
             return _own_failure(self._peer, said)
         return ended(error, self._peer, self._remote_path, answered=self._answered, exit_code=exit_code, said=said)

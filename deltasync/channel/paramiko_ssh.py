@@ -23,7 +23,7 @@ from deltasync.channel.paramiko_config import route_to
 from deltasync.channel.paramiko_link import CONNECT_TIMEOUT_S, WINDOW_BYTES, negotiate, reach, through_proxy
 from deltasync.channel.remote_command import remote_words
 from deltasync.channel.said import Said
-from deltasync.channel.ssh_errors import ended, last_line, unreachable
+from deltasync.channel.ssh_errors import ended, last_line, silent, unreachable
 from deltasync.channel.stalling import StallingSocket
 from deltasync.channel.stream import Buffer
 from deltasync.channel.terminal import Asker
@@ -101,7 +101,7 @@ class ParamikoStream:
         except (OSError, EOFError, paramiko.SSHException) as error:
             if self._connection is not None and self._connection.stalled and not self._closed:
                 raise DeadlineExceeded(f"the peer took nothing for {self.timeout_s:g} s") from error
-            raise ConnectionLost(f"the connection broke: {shown(str(error))}") from error
+            raise _broke(error) from error
         finally:
             self._leave()
 
@@ -125,7 +125,7 @@ class ParamikoStream:
                 self._answered = self._answered or bool(taken)
                 return len(taken)
         except (OSError, EOFError, paramiko.SSHException) as error:
-            raise ConnectionLost(f"the connection broke: {shown(str(error))}") from error
+            raise _broke(error) from error
         finally:
             self._leave()
 
@@ -137,7 +137,7 @@ class ParamikoStream:
         try:
             channel.shutdown_write()
         except (OSError, EOFError, paramiko.SSHException) as error:
-            raise ConnectionLost(f"the connection broke: {shown(str(error))}") from error
+            raise _broke(error) from error
         finally:
             self._leave()
 
@@ -157,13 +157,17 @@ class ParamikoStream:
 
     def explain(self, error: DeltasyncError) -> DeltasyncError:
         """See `SshStream.explain`."""
-        if not isinstance(error, ConnectionLost) or self._channel is None or self._closed:
+        if isinstance(error, DeadlineExceeded):
+            return silent(error, self._peer)
+        if not isinstance(error, ConnectionLost) or self._channel is None or (self._closed and not self._answered):
             return error
         exit_code = None
-        if self._channel.status_event.wait(GRACE_S) and self._channel.exit_status >= 0:
+        if not self._closed and self._channel.status_event.wait(GRACE_S) and self._channel.exit_status >= 0:
             exit_code = self._channel.exit_status
-        self._listen()
-        return ended(error, self._peer, self._remote_path, answered=self._answered, exit_code=exit_code, said=self._said.kept())
+        if not self._closed:
+            self._listen()
+        said = self._said.kept() if self.heard is None else b""
+        return ended(error, self._peer, self._remote_path, answered=self._answered, exit_code=exit_code, said=said)
 
     def _part(self, channel: Any) -> None:  # noqa: ANN401 - paramiko has no types.
         """End the session so that what was sent still arrives: a connection that is just dropped may take it along."""
@@ -250,3 +254,8 @@ class ParamikoStream:
         channel = transport.open_session(timeout=CONNECT_TIMEOUT_S)
         channel.exec_command(os.fsencode(" ".join(remote_words(self._remote_path))))
         return channel
+
+
+def _broke(error: Exception) -> ConnectionLost:
+    """Return what a broken connection is to the session; some of paramiko's errors say nothing at all."""
+    return ConnectionLost(f"the connection broke: {shown(str(error)) or type(error).__name__}")

@@ -22,7 +22,7 @@ class SshStream(ByteStream, Protocol):
     only keeps the last of them for `explain`."""
 
     def explain(self, error: DeltasyncError) -> DeltasyncError:
-        """Turn an error that the stream or its first exchange raised into one that says what is wrong; what can't be told better stays."""
+        """Turn an error of the stream or of the session over it into one that says what is wrong, and where; else return it as it is."""
 
 
 def connect(remote: Remote) -> SshStream:

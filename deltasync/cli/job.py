@@ -17,6 +17,7 @@ from deltasync.cli.rates import parse_rate, parse_size, size
 from deltasync.cli.report import OutputOptions
 from deltasync.engine.job import Direction, Job, Remote
 from deltasync.errors import UsageError
+from deltasync.tree.names import shown
 from deltasync.wire.content import MAX_BLOCK_BYTES, MIN_BLOCK_BYTES
 from deltasync.wire.settings import Settings
 
@@ -156,7 +157,26 @@ def _remote(values: Any, host: Host) -> Remote:  # noqa: ANN401 - click's values
         port=host.port or values["port"],
         ssh=values["ssh"] or "auto",
         rsh=rsh,
-        ssh_config=values["ssh_config"],
-        identity=values["identity"],
+        ssh_config=_file("--ssh-config", values["ssh_config"]),
+        identity=_file("--identity", values["identity"], ".pub"),
         remote_path=values["remote_path"],
     )
+
+
+def _file(option: str, value: str | None, *endings: str) -> str | None:
+    """Return the path of a file for ssh, which would name a missing one late or not at all.
+
+    Args:
+        option: What names it.
+        value: The path as given, or None; `~` is the home directory, also where the shell did not replace it (`--identity=~/key`).
+        endings: What may stand behind the path instead: of a key that an agent holds, the public part is enough.
+
+    Raises:
+        UsageError: There is no such file.
+    """
+    if value is None:
+        return None
+    path = os.path.expanduser(value)
+    if not any(os.path.exists(path + ending) for ending in ("", *endings)):
+        raise UsageError(f"{option} {shown(value)}: there is no such file")
+    return path

@@ -85,7 +85,7 @@ class Report:
         stop: threading.Event | None = None,
     ) -> None:
         self._options = options
-        self._channel = channel
+        self._reached = Summary(channel=channel, engine=engine_name())
         self._make_display = make_display
         self._display: Display | None = None
         self._clock = clock
@@ -159,6 +159,10 @@ class Report:
         if self._display is not None:
             self._display.show(progress)
 
+    def broken_off(self, reached: Summary) -> None:
+        """See `engine.job.Observer`."""
+        self._reached = reached
+
     def finish(self, summary: Summary) -> ExitCode:
         """Say what a run has come to; return the exit code, which is another one if something could not be said."""
         options = self._options
@@ -193,13 +197,8 @@ class Report:
             self._end(self._broken(ExitCode.INTERRUPTED))
 
     def _broken(self, code: ExitCode) -> Summary:
-        return Summary(
-            problems=tuple(self._problems),
-            elapsed_s=self._clock() - self._began_at,
-            channel=self._channel,
-            engine=engine_name(),
-            exit_code=code,
-        )
+        """Return the summary of a run that ends now, with what the engine has told of it."""
+        return replace(self._reached, problems=tuple(self._problems), elapsed_s=self._clock() - self._began_at, exit_code=code)
 
     def _end(self, summary: Summary) -> ExitCode:
         self._ended = True

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 
+from deltasync.engine.base import Base
 from deltasync.engine.bases import Bases
+from deltasync.engine.deletions import Deletions
 from deltasync.engine.delta_stream import DeltaStream
 from deltasync.engine.errands import Errand, Errands
 from deltasync.engine.ground import Ground
@@ -33,11 +35,12 @@ class Arrivals:
         current: Path of the file in hand.
     """
 
-    def __init__(self, ground: Ground, links: Links, bases: Bases, pool: Pool) -> None:
+    def __init__(self, ground: Ground, links: Links, deletions: Deletions, bases: Bases, pool: Pool) -> None:
         self.files_done = self.bytes_done = 0
         self.current = b""
         self._ground = ground
         self._links = links
+        self._deletions = deletions
         self._bases = bases
         self._pool = pool
         self._errands = Errands()
@@ -88,6 +91,7 @@ class Arrivals:
             if file_id in self._streams:
                 raise RemoteProtocolError(f"the peer sent file {file_id} twice")
             expected = self._take(file_id)
+            self._ground.lines.comes(file_id)
             directory, entry, current, credited = expected
             sent = self._as_sent(expected, mtime_ns, mode)
             try:
@@ -101,6 +105,7 @@ class Arrivals:
             self.files_done += 1
             self.bytes_done += entry.size - credited
             path = join(directory, entry.name)
+        self._ground.reporter.flush()
         self.current = path
 
     def _placed(self, expected: Expected, lost: Lost) -> None:
@@ -125,27 +130,68 @@ class Arrivals:
         if len(self._streams) >= MAX_OPEN_FILES:
             raise RemoteProtocolError("the peer opened too many files at once")
         expected = self._take(message.file_id)
+        self._ground.lines.comes(message.file_id)
+        self._ground.reporter.flush()
         entry = self._as_sent(expected, message.mtime_ns, message.mode)._replace(size=message.size)
         base = self._bases.get(message.file_id)
-        stream = DeltaStream(expected, entry, base, self._pool) if base is not None else WholeStream(expected, entry)
+        stream = WholeStream(expected, entry) if base is None else self._delta_stream(expected, entry, base)
         self._streams[message.file_id] = stream
         try:
-            dir_fd = self._directory(expected.directory)
-            stream.staged = Staged.create(dir_fd, entry.name, message.size, sparse=self._ground.settings.sparse)
             if isinstance(stream, DeltaStream):
-                stream.staged.stretch()
+                stream.begin()
+            else:
+                stream.staged = self._staged(expected, entry)
         except OSError as error:
             self._fail(stream, error)
         if isinstance(stream, DeltaStream):
             self._errands.begin(message.file_id, self._follow(message.file_id, stream))
         self.current = join(expected.directory, entry.name)
 
+    def _staged(self, expected: Expected, entry: Entry) -> Staged:
+        dir_fd = self._directory(expected.directory)
+        return Staged.create(dir_fd, entry.name, entry.size, sparse=self._ground.settings.sparse)
+
+    def _delta_stream(self, expected: Expected, entry: Entry, base: Base) -> DeltaStream:
+        """Open the stream of a delta; a base that is to be deleted may become the file itself."""
+
+        def place() -> Staged:
+            staged = self._staged(expected, entry)
+            staged.stretch()
+            return staged
+
+        def adopt() -> Staged | None:
+            return self._adopted(expected, entry, base)
+
+        candidate = base.candidate
+        may = candidate is not None and (candidate.partial or (candidate.extra and self._deletions.may_take))
+        return DeltaStream(expected, entry, base, self._pool, self._bases.kernel, place, adopt if may else None)
+
+    def _adopted(self, expected: Expected, entry: Entry, base: Base) -> Staged | None:
+        """Take a base that `--delete` would remove anyway, to be renamed."""
+        candidate, root = base.candidate, self._ground.root
+        assert candidate is not None
+        assert root is not None
+        try:
+            with root.dir(candidate.directory) as lease:
+                place = (lease.fd, candidate.name)
+                dir_fd = self._directory(expected.directory)
+                staged = Staged.adopt(dir_fd, entry.name, entry.size, base.fd, place, sparse=self._ground.settings.sparse)
+        except OSError:
+            # The directory went away; what was in it can still be copied.
+            return None
+        if staged is not None and not candidate.partial:
+            self._deletions.taken(join(candidate.directory, candidate.name))
+        return staged
+
     def copy(self, message: FileCopy) -> None:
         """Take ranges of a base."""
         stream = self._stream(message.file_id)
         if not isinstance(stream, DeltaStream):
             raise RemoteProtocolError("the peer copies from a base that it was not offered")
-        stream.copy(message)
+        try:
+            stream.copy(message)
+        except OSError as error:
+            self._fail(stream, error)
         self._credit(stream)
 
     def data(self, message: FileData) -> None:
@@ -172,7 +218,10 @@ class Arrivals:
         if not stream.complete:
             raise RemoteProtocolError("the peer ended a file before all of it had come")
         if isinstance(stream, DeltaStream):
-            stream.end(message.digest)
+            try:
+                stream.end(message.digest)
+            except OSError as error:
+                self._fail(stream, error)
             return
         del self._streams[message.file_id]
         self._settle(stream.expected)
@@ -211,7 +260,9 @@ class Arrivals:
         except (OSError, OverflowError) as error:
             self._fail(stream, error)
         else:
-            stream.staged = None
+            status, stream.staged = stream.staged.status, None
+            if isinstance(stream, DeltaStream) and status is not None and (checksums := stream.checksums):
+                self._bases.remember(status, checksums)
             self._placed(stream.expected, lost)
 
     @property
@@ -237,6 +288,7 @@ class Arrivals:
                 raise RemoteProtocolError("the peer took back a file that it had not begun")
             self._expected[message.file_id] = expected
         else:
+            self._ground.lines.drop(message.file_id)
             self._settle(expected)
 
     def _credit(self, stream: WholeStream | DeltaStream) -> None:

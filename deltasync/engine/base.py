@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import os
-import time
 from typing import Self
 
 from deltasync.delta.blocks import first_block_bytes
-from deltasync.delta.digest import leaf_bytes
-from deltasync.engine.reading import OPEN_FLAGS, Changing, check_regular, read_exactly, same_file
+from deltasync.delta.digest import DIGEST_BYTES, leaf_bytes
+from deltasync.engine.elsewhere import Candidate
+from deltasync.engine.reading import OPEN_FLAGS, Changing, check_regular, read_exactly
+from deltasync.fs.identity import Identity, Look, look
+from deltasync.fs.index import Remembered
 
 __all__ = ["Base"]
-
-TICK_NS = 100_000_000
-"""Two writes within one tick of a filesystem's clock leave the same times; no kernel's tick is longer than this."""
 
 
 class Base:
@@ -24,23 +23,28 @@ class Base:
         size: Its length when it was opened.
         target_bytes: The length of the file that is wanted, as it was listed.
         block_bytes: The length of the blocks of round one.
-        digests: Those of the blocks of round one, 32 bytes each, as far as it is signed.
+        look: The look at it when it was opened.
+        digests, weak: The BLAKE3 of the blocks of round one, 32 bytes each, and their weak sums, packed, as far as it is signed.
+        of_leaves: Whether these blocks are the leaves of its file digest.
         signed: Whether round one is through.
         fine: Whether the second round has begun.
+        candidate: Where it comes from, if it is not what has the wanted file's name.
         broken: Whether it could not be read as it was; what is made from it then proves wrong, or is not proven at all.
     """
 
-    def __init__(self, fd: int, status: os.stat_result, target_bytes: int, block_bytes: int) -> None:
+    def __init__(self, fd: int, looked: Look, target_bytes: int, block_bytes: int) -> None:
         """Take over `fd`; `open` is the way to get one."""
         self.fd = fd
-        self.size = status.st_size
+        self.look = looked
+        self.size = looked.identity.size
         self.target_bytes = target_bytes
         self.block_bytes = first_block_bytes(self.size, block_bytes)
         self.digests: list[bytes] = []
+        self.weak = bytearray()
         self.signed = self.fine = self.broken = False
-        self._status = status
-        # What was written within the last tick may be written again without any trace in its times (git's "racy" rule).
-        self._vouches = max(status.st_mtime_ns, status.st_ctime_ns) < time.time_ns() - TICK_NS and self.block_bytes == leaf_bytes(self.size)
+        self.candidate: Candidate | None = None
+        self.of_leaves = self.block_bytes == leaf_bytes(self.size)
+        self._vouches = self.of_leaves and looked.identity.settled(looked.at_ns)
 
     @classmethod
     def open(cls, dir_fd: int, name: bytes, target_bytes: int, block_bytes: int) -> Self:
@@ -57,11 +61,11 @@ class Base:
         """
         fd = os.open(name, OPEN_FLAGS, dir_fd=dir_fd)
         try:
-            status = os.fstat(fd)
-            check_regular(status)
-            if not status.st_size:
+            check_regular(os.fstat(fd))
+            looked = look(fd)
+            if not looked.identity.size:
                 raise OSError("it is empty")
-            return cls(fd, status, target_bytes, block_bytes)
+            return cls(fd, looked, target_bytes, block_bytes)
         except BaseException:
             os.close(fd)
             raise
@@ -74,14 +78,24 @@ class Base:
             self.broken = True
             buffer[:] = bytes(len(buffer))
 
-    def leaf(self, index: int) -> bytes | None:
-        """Return the digest of a leaf, if the base's size and times vouch that it still holds."""
-        return self.digests[index] if self._vouches and index < len(self.digests) else None
+    def leaf(self, index: int) -> tuple[bytes, bytes] | None:
+        """Return digest and packed weak sum of a leaf, if the base's size and times vouch that they still hold."""
+        return (self.digests[index], bytes(self.weak[4 * index : 4 * index + 4])) if self._vouches and index < len(self.digests) else None
 
     @property
     def unchanged(self) -> bool:
         """Whether nobody wrote to it since it was opened."""
-        return not self.broken and same_file(self._status, os.fstat(self.fd))
+        return not self.broken and Identity.of(os.fstat(self.fd)) == self.look.identity
+
+    @property
+    def checksums(self) -> Remembered:
+        """Its checksums, once it is signed in round one, if its blocks are leaves."""
+        return Remembered(self.block_bytes, bytes(self.weak), b"".join(self.digests))
+
+    def known(self, remembered: Remembered) -> None:
+        """Take its checksums from an earlier time, instead of reading it."""
+        self.weak = bytearray(remembered.weak)
+        self.digests = [remembered.digests[at : at + DIGEST_BYTES] for at in range(0, len(remembered.digests), DIGEST_BYTES)]
 
     def close(self) -> None:
         """Let go of it; once."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import deque
 from functools import cached_property
 from typing import NamedTuple
@@ -13,12 +14,16 @@ from deltasync.delta.effort import effort
 from deltasync.delta.signature import block_digests, weak_sums
 from deltasync.delta.spans import Span
 from deltasync.engine.base import Base
-from deltasync.engine.errands import Errand, Errands
+from deltasync.engine.elsewhere import Candidate
+from deltasync.engine.errands import Errand, Errands, at_once
 from deltasync.engine.ground import Ground
 from deltasync.engine.peer import Peer
 from deltasync.engine.pool import Pool, pieces
 from deltasync.engine.streams import Expected
 from deltasync.errors import RemoteProtocolError
+from deltasync.fs.home import state_directory
+from deltasync.fs.identity import COARSE_STEP_NS, Identity
+from deltasync.fs.index import Index, Remembered
 from deltasync.wire.messages import MAX_DELTAS, MAX_SIGNATURE_BLOCKS, Applied, Gaps, Signature, WantWhole
 
 __all__ = ["Bases"]
@@ -46,29 +51,44 @@ class Bases:
         self._peer = peer
         self._pool = pool
         self._engine = engine
-        self._waiting: deque[tuple[int, Expected]] = deque()
+        self._waiting: deque[tuple[int, Expected, Candidate | None]] = deque()
         self._open: dict[int, Base] = {}
         self._errands = Errands()
 
     @cached_property
-    def _kernel(self) -> Kernel:
+    def kernel(self) -> Kernel:
+        """The engine."""
         return choose(self._engine)
+
+    @cached_property
+    def _index(self) -> Index:
+        return Index(state_directory())
+
+    def remember(self, status: os.stat_result, checksums: Remembered) -> None:
+        """Remember the checksums of a file that was just put in its place.
+
+        Its time of change is too fresh to be trusted, but whoever writes to it from now on gives it a new time of writing, unless that is
+        just as fresh.
+        """
+        identity = Identity.of(status)
+        if identity._replace(ctime_ns=identity.mtime_ns).settled(identity.ctime_ns):
+            self._index.remember(identity, checksums, identity.ctime_ns + 2 * COARSE_STEP_NS)
 
     @property
     def ready(self) -> bool:
         """Whether `advance` would do something."""
         return self._errands.ready or (bool(self._waiting) and len(self._open) < MAX_DELTAS)
 
-    def want(self, file_id: int, expected: Expected) -> None:
-        """Take a file that is asked for as a delta; it is signed in its turn."""
-        self._waiting.append((file_id, expected))
+    def want(self, file_id: int, expected: Expected, candidate: Candidate | None = None) -> None:
+        """Take a file that is asked for as a delta, to what has its name, or to a candidate from elsewhere; it is signed in its turn."""
+        self._waiting.append((file_id, expected, candidate))
 
     def advance(self) -> None:
         """Do what can be done now."""
         while self._waiting and len(self._open) < MAX_DELTAS:
-            file_id, expected = self._waiting.popleft()
+            file_id, expected, candidate = self._waiting.popleft()
             try:
-                base = self._opened(expected)
+                base = self._opened(expected, candidate)
             except OSError:
                 # Whatever is wrong with the base, the file can still come whole.
                 self._peer.send(WantWhole(packed("Q", [file_id])))
@@ -77,10 +97,13 @@ class Bases:
             self._errands.begin(file_id, self._sign(file_id, base))
         self._errands.advance()
 
-    def _opened(self, expected: Expected) -> Base:
+    def _opened(self, expected: Expected, candidate: Candidate | None) -> Base:
         assert self._ground.root is not None
-        with self._ground.root.dir(expected.directory) as lease:
-            return Base.open(lease.fd, expected.entry.name, expected.entry.size, self._ground.settings.block_bytes)
+        directory, name = (expected.directory, expected.entry.name) if candidate is None else candidate[:2]
+        with self._ground.root.dir(directory) as lease:
+            base = Base.open(lease.fd, name, expected.entry.size, self._ground.settings.block_bytes)
+        base.candidate = candidate
+        return base
 
     def get(self, file_id: int) -> Base | None:
         """Return the base of a file whose signature is being sent, or None."""
@@ -88,6 +111,9 @@ class Bases:
 
     def applied(self, file_id: int, *, well: bool) -> None:
         """Let go of a base whose file has come, and tell the sender whether it came well or is wanted whole."""
+        base = self._open.get(file_id)
+        if base is not None and not well:
+            self._index.forget(base.look.identity)
         self.forget(file_id)
         self._peer.send(Applied(packed("Q", [file_id])) if well else WantWhole(packed("Q", [file_id])))
 
@@ -105,6 +131,8 @@ class Bases:
             base.close()
         self._open.clear()
         self._waiting.clear()
+        if "_index" in self.__dict__:
+            self._index.close()
 
     # Signing ------------------------------------------------------------------------------------------------------------------------
 
@@ -112,8 +140,20 @@ class Bases:
         """Sign a base in round one."""
         blocks = -(-base.size // base.block_bytes)
         strong = strong_bytes(max(base.target_bytes, base.size), blocks)
-        yield from self._send(file_id, base, Layout(base.block_bytes, [Span(0, base.size)]), strong)
+        remembered = self._index.find(base.look.identity) if base.of_leaves else None
+        if remembered is not None:
+            base.known(remembered)
+            base.signed = True
+            for first in range(0, blocks, MAX_SIGNATURE_BLOCKS):
+                last = min(first + MAX_SIGNATURE_BLOCKS, blocks)
+                part = _Sums(remembered.weak[4 * first : 4 * last], base.digests[first:last])
+                self._send_part(file_id, base, (base.block_bytes, strong, first), part)
+                yield at_once
+            return
+        yield from self._sign_ranges(file_id, base, Layout(base.block_bytes, [Span(0, base.size)]), strong)
         base.signed = True
+        if base.of_leaves and base.unchanged and base.size <= effort(self.kernel.NAME).sum_bytes:
+            self._index.remember(base.look.identity, base.checksums, base.look.at_ns)
 
     def fine(self, message: Gaps) -> None:
         """Sign some ranges of a base with smaller blocks.
@@ -129,9 +169,9 @@ class Bases:
         if ranges[-1].end > base.size or len(layout) > MAX_BLOCKS:
             raise RemoteProtocolError("the peer asked for checksums beyond the end of a base, or for too many")
         base.fine = True
-        self._errands.begin(message.file_id, self._send(message.file_id, base, layout, message.strong_bytes))
+        self._errands.begin(message.file_id, self._sign_ranges(message.file_id, base, layout, message.strong_bytes))
 
-    def _send(self, file_id: int, base: Base, layout: Layout, strong: int) -> Errand:
+    def _sign_ranges(self, file_id: int, base: Base, layout: Layout, strong: int) -> Errand:
         """Sign a base on the pool, and send the checksums in order."""
         first, block_bytes = 0, layout.block_bytes
         for future in self._pool.in_order((self._sums, (base, piece, block_bytes)) for piece in pieces(layout)):
@@ -139,12 +179,17 @@ class Bases:
             sums = future.result()
             if not base.fine:
                 base.digests += sums.digests
+                base.weak += sums.weak
             for at in range(0, len(sums.digests), MAX_SIGNATURE_BLOCKS):
-                part = sums.digests[at : at + MAX_SIGNATURE_BLOCKS]
-                weak = sums.weak[4 * at : 4 * (at + len(part))]
-                strongs = b"".join([digest[:strong] for digest in part])
-                self._peer.send(Signature(file_id, base.size, block_bytes, strong, first, weak, strongs))
-                first += len(part)
+                part = _Sums(sums.weak[4 * at : 4 * (at + MAX_SIGNATURE_BLOCKS)], sums.digests[at : at + MAX_SIGNATURE_BLOCKS])
+                self._send_part(file_id, base, (block_bytes, strong, first), part)
+                first += len(part.digests)
+
+    def _send_part(self, file_id: int, base: Base, what: tuple[int, int, int], part: _Sums) -> None:
+        """Send checksums; `what` is the length of the blocks, that of strong checksums, and the number of the first block."""
+        block_bytes, strong, first = what
+        strongs = b"".join([digest[:strong] for digest in part.digests])
+        self._peer.send(Signature(file_id, base.size, block_bytes, strong, first, part.weak, strongs))
 
     def _sums(self, base: Base, piece: list[Span], block_bytes: int) -> _Sums:
         """Read and sign some ranges of a base; runs on the pool."""
@@ -159,6 +204,6 @@ class Bases:
 
     def _weak_sums(self, view: memoryview, start: int, block_bytes: int) -> bytes:
         """Return packed weak sums; zeros, which seldom match anything, for what a slow engine leaves out."""
-        if start + len(view) > effort(self._kernel.NAME).sum_bytes:
+        if start + len(view) > effort(self.kernel.NAME).sum_bytes:
             return bytes(4 * -(-len(view) // block_bytes))
-        return packed("I", weak_sums(self._kernel, view, block_bytes))
+        return packed("I", weak_sums(self.kernel, view, block_bytes))

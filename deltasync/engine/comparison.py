@@ -56,6 +56,7 @@ class Beside:
         ground: The receiver's ground.
         path: The directory.
         lease: The open directory; None if it does not exist (dry run). It belongs to this object until `close`.
+        saw: Told of the directory and of entries that stand in it.
 
     Attributes:
         fd: Its descriptor, or -1.
@@ -66,7 +67,7 @@ class Beside:
         occupied: Whether anything but reserved names stood in it.
     """
 
-    def __init__(self, ground: Ground, path: bytes, lease: Dir | None) -> None:
+    def __init__(self, ground: Ground, path: bytes, lease: Dir | None, saw: Callable[[bytes, Rows], None]) -> None:
         self.path = path
         self.fd = lease.fd if lease is not None else -1
         self.own: Entry | None = None
@@ -75,6 +76,7 @@ class Beside:
         self.policy: Policy = ground.policy(self.fd)
         self.touched = False
         self._ground = ground
+        self._saw = saw
         self._lease = lease
         self._names: list[bytes] = []
         self._at = 0
@@ -100,6 +102,7 @@ class Beside:
             have = set(opposite)
             opposite = [name for name in names if name in have]
         ours, found = look(self.fd, opposite, self._missed) if opposite else (Rows(0, b"", b"", b"", b"", b"", b""), [])
+        self._saw(self.path, ours)
         policy = self.policy
         if ours.entry_count == rows.entry_count and not policy.ignore_times and not policy.checksum and self._equal(rows, ours):
             if rows.link_indexes:

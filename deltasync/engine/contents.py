@@ -144,6 +144,7 @@ class Contents:
             return
         if message is None:
             self._stream = None
+            self._out.files_sent += 1
             self._out.settle(self._streamed, self._credited)
             return
         if isinstance(message, FileData):

@@ -6,6 +6,7 @@ import errno
 import os
 import stat
 from collections.abc import Iterator
+from itertools import islice
 from typing import NamedTuple
 
 import msgspec
@@ -16,15 +17,16 @@ from deltasync.engine.comparison import Beside, Opposite
 from deltasync.engine.deletions import Deletions
 from deltasync.engine.destination import Destination
 from deltasync.engine.directories import Directories
+from deltasync.engine.elsewhere import Elsewhere
 from deltasync.engine.ground import Ground
-from deltasync.engine.links import Links
+from deltasync.engine.links import Links, Postponed
+from deltasync.engine.making import Making
 from deltasync.engine.spool import Spool
 from deltasync.engine.streams import Expected
 from deltasync.errors import RemoteProtocolError
 from deltasync.fs.listing import entry_at
 from deltasync.fs.root import Dir
 from deltasync.patch.attributes import Attributes, apply_at
-from deltasync.patch.make import make_directory, make_special, make_symlink
 from deltasync.tree.entry import Entry
 from deltasync.tree.names import join, split
 from deltasync.tree.plan import Change, Deed, Step, decide
@@ -44,7 +46,7 @@ MIN_BASE_BYTES = 32 << 10
 
 
 class Asked(NamedTuple):
-    """Indexes within a section of the files whose content is needed: now, put off until deletions are done, or now as a delta to a base."""
+    """Indexes within a section of the files whose content is needed: now, put off till later, or now as a delta to a base."""
 
     whole: list[int]
     deferred: list[int]
@@ -66,11 +68,13 @@ class Decisions:
         bases: Bases,
     ) -> None:
         self._bases = bases
+        self._elsewhere = Elsewhere(ground, made=destination.made)
         self._ground = ground
         self._tree = tree
         self._directories = directories
         self._deletions = deletions
         self._links = links
+        self._making = Making(ground, links)
         self._arrivals = arrivals
         self._made = destination.made
         self._tops = frozenset(tree.tops)
@@ -161,7 +165,7 @@ class Decisions:
         try:
             if ground.root is not None:
                 lease = self._lease(path)
-            beside = Beside(ground, path, lease)
+            beside = Beside(ground, path, lease, self._elsewhere.saw)
         except OSError as error:
             if lease is not None:
                 lease.release()
@@ -175,7 +179,7 @@ class Decisions:
                     self._absent.add(path)
                     ground.reporter.problem(path, "the directory went away while it was worked in; run again")
                 return None
-            beside = Beside(ground, path, None)
+            beside = Beside(ground, path, None, self._elsewhere.saw)
         if section.empty and beside.occupied and path in self._tree.tops and ground.settings.delete and not ground.settings.force_empty:
             self._deletions.hold_back(
                 path or b".", "the source is empty and the destination is not: nothing was deleted; --force-empty does it"
@@ -233,6 +237,8 @@ class Decisions:
         beside, self._beside = self._beside, None
         if beside is None:
             return
+        if beside.extras:
+            self._elsewhere.left(section.path, beside.extras)
         listed_whole = bool(section.path) or self._tree.whole
         if beside.extras and self._ground.settings.delete and listed_whole and not section.incomplete:
             self._touch(beside)
@@ -266,7 +272,8 @@ class Decisions:
                 self._touch(beside)
             return
         step = decide(entry, current, beside.policy, beside.same_content(opposite))
-        if entry.link_group:
+        waits = self._links.waits(entry, step)
+        if entry.link_group and not waits:
             self._links.lead(beside.path, opposite, step)
         if step.deed is Deed.SKIP and entry.kind == stat.S_IFDIR and current is not None:
             self._absent.add(join(beside.path, entry.name))
@@ -277,27 +284,46 @@ class Decisions:
             return
         self._touch(beside)
         blocked = step.in_the_way and current is not None and stat.S_ISDIR(current.mode)
-        if blocked and not self._deletions.make_way(beside.path, beside.fd, entry.name):
-            if self._ground.settings.delete:
-                self._blocked.append(_ENCODE((beside.path, first_id + opposite.at, entry)))
-                if step.deed is Deed.CONTENT:
-                    asked.deferred.append(opposite.at)
+        blocked = blocked and not self._deletions.make_way(beside.path, beside.fd, entry.name)
+        if blocked and not self._ground.settings.delete:
             return
-        if step.deed is Deed.MAKE:
-            self._make(beside.path, beside.fd, entry, current, step)
-        elif self._ground.settings.dry_run:
-            self._ground.counts.files_written += 1
-            self._ground.counts.entries_changed += 1
-            self._ground.item(join(beside.path, entry.name), entry, step)
+        if blocked or waits:
+            name = Postponed(beside.path, first_id + opposite.at, entry, blocked)
+            if waits:
+                self._links.postpone(name)
+            else:
+                self._blocked.append(_ENCODE(name[:3]))
+            if entry.kind == stat.S_IFREG and not self._ground.settings.dry_run:
+                asked.deferred.append(opposite.at)
+        elif step.deed is Deed.MAKE:
+            if not self._making.make(beside.path, beside.fd, entry, current, step) and entry.kind == stat.S_IFDIR:
+                self._absent.add(join(beside.path, entry.name))
         else:
             expected = Expected(beside.path, entry, current if not step.in_the_way else None)
-            self._arrivals.expect(first_id + opposite.at, expected)
+            if self._elsewhere.wants(entry, current):
+                self._ground.item(join(beside.path, entry.name), entry, step)
+                self._elsewhere.wait(first_id + opposite.at, expected)
+                asked.deferred.append(opposite.at)
+                return
+            if not self._asks(first_id + opposite.at, expected, step):
+                return
             if self._has_base(expected):
                 asked.delta.append(opposite.at)
                 self._bases.want(first_id + opposite.at, expected)
             else:
                 asked.whole.append(opposite.at)
-            self._ground.item(join(beside.path, entry.name), entry, step)
+
+    def _asks(self, file_id: int, expected: Expected, step: Step) -> bool:
+        """Say that a file comes, and expect it; False in a dry run, which does not ask for it."""
+        ground, entry = self._ground, expected.entry
+        awaited = None if ground.settings.dry_run else file_id
+        ground.item(join(expected.directory, entry.name), entry, step, awaited=awaited)
+        if ground.settings.dry_run:
+            ground.counts.files_written += 1
+            ground.counts.entries_changed += 1
+            return False
+        self._arrivals.expect(file_id, expected)
+        return True
 
     def _has_base(self, expected: Expected) -> bool:
         """Tell whether a file is worth asking for as a delta to what it replaces."""
@@ -317,75 +343,57 @@ class Decisions:
         ground.counts.entries_changed += 1
         ground.item(path, entry, step)
 
-    def _make(self, directory: bytes, dir_fd: int, entry: Entry, current: Entry | None, step: Step) -> None:
-        """Make a directory, symlink or special."""
-        ground = self._ground
-        path = join(directory, entry.name)
-        if not ground.settings.dry_run:
-            same_type = current if not step.in_the_way else None
-            try:
-                self._make_one(path, dir_fd, entry, same_type)
-            except (OSError, OverflowError, ValueError) as error:
-                ground.failed(directory, entry.name, error, "it can't be made")
-                if entry.kind == stat.S_IFDIR:
-                    self._absent.add(path)
-                return
-            if entry.link_group:
-                self._links.stands(entry)
-        ground.counts.entries_changed += 1
-        ground.item(path, entry, step)
+    # What was put off ---------------------------------------------------------------------------------------------------------------
 
-    def _make_one(self, path: bytes, dir_fd: int, entry: Entry, current: Entry | None) -> None:
-        ground = self._ground
-        attributes = ground.fresh(entry, current)
-        if entry.kind == stat.S_IFDIR:
-            if ground.root is not None:
-                ground.root.forget(path)
-            make_directory(dir_fd, entry.name)
-            if not ground.settings.perms:
-                mode = entry.mode & 0o777 & ~ground.abilities.umask | 0o700
-                apply_at(dir_fd, entry.name, Attributes(mode=mode), stat.S_IFDIR)
-            return
-        if entry.kind == stat.S_IFLNK:
-            lost = make_symlink(dir_fd, entry.name, entry.target, attributes._replace(mode=None))
-        else:
-            lost = make_special(dir_fd, entry.name, entry.mode, entry.rdev, attributes)
-        ground.lost(*split(path), lost)
+    def take_up(self) -> Iterator[tuple[list[int], list[int]]]:
+        """Now that all is listed, yield the numbers of large files that waited, in batches: those wanted whole, and those with a base."""
+        found = self._elsewhere.found()
+        while batch := list(islice(found, _BATCH_FILES)):
+            for file_id, expected, candidate in batch:
+                self._arrivals.expect(file_id, expected)
+                if candidate is not None:
+                    self._bases.want(file_id, expected, candidate)
+            yield [one.file_id for one in batch if one.candidate is None], [one.file_id for one in batch if one.candidate is not None]
 
-    # What stands in the way ---------------------------------------------------------------------------------------------------------
+    def elect(self) -> Iterator[list[int]]:
+        """Now that all is listed, have a name lead each group of hard links that is not here; yield the numbers of these in batches."""
+        return _batches(self._elected())
+
+    def _elected(self) -> Iterator[int]:
+        for name in self._links.elect():
+            if name.blocked:
+                self._blocked.append(_ENCODE(name[:3]))
+            elif self._asks(name.file_id, Expected(name.directory, name.entry, None), Step(Deed.CONTENT, Change.NEW)):
+                yield name.file_id
 
     def unblock(self) -> Iterator[list[int]]:
         """Now that deletions are done, clear directories away that stand in the place of something else.
 
         What needs no content is made; the numbers of the files that are wanted now are yielded in batches.
         """
-        batch: list[int] = []
+        return _batches(self._unblocked())
+
+    def _unblocked(self) -> Iterator[int]:
         for record in self._blocked:
             directory, file_id, entry = _DECODE(record)
-            path = join(directory, entry.name)
-            if not self._deletions.replace(path):
+            if not self._deletions.replace(join(directory, entry.name)):
                 continue
-            step = Step(Deed.CONTENT if stat.S_ISREG(entry.mode) else Deed.MAKE, Change.NEW)
-            if step.deed is Deed.MAKE or self._ground.settings.dry_run:
-                self._make_unblocked(directory, entry, step)
-                continue
-            self._arrivals.expect(file_id, Expected(directory, entry, None))
-            self._ground.item(path, entry, step)
-            batch.append(file_id)
-            if len(batch) == _BATCH_FILES:
-                yield batch
-                batch = []
+            if entry.kind != stat.S_IFREG:
+                self._make_unblocked(directory, entry)
+            elif self._asks(file_id, Expected(directory, entry, None), Step(Deed.CONTENT, Change.NEW)):
+                yield file_id
         self._blocked = Spool()
-        if batch:
-            yield batch
 
-    def _make_unblocked(self, directory: bytes, entry: Entry, step: Step) -> None:
+    def _make_unblocked(self, directory: bytes, entry: Entry) -> None:
         root = self._ground.root
         assert root is not None
-        if step.deed is Deed.CONTENT:
-            self._ground.counts.files_written += 1
         try:
             with root.dir(directory) as lease:
-                self._make(directory, lease.fd, entry, None, step)
+                self._making.make(directory, lease.fd, entry, None, Step(Deed.MAKE, Change.NEW))
         except OSError as error:
             self._ground.failed(directory, entry.name, error, "it can't be made")
+
+
+def _batches(ids: Iterator[int]) -> Iterator[list[int]]:
+    while batch := list(islice(ids, _BATCH_FILES)):
+        yield batch

@@ -13,6 +13,7 @@ from deltasync.patch.leftovers import clean_stale
 from deltasync.patch.remove import remove_tree
 from deltasync.tree.itemize import DELETING
 from deltasync.tree.names import join
+from deltasync.wire.messages import Item
 
 __all__ = ["Deletions"]
 
@@ -47,6 +48,15 @@ class Deletions:
         if self.held_back is None:
             self.held_back = why
             self._ground.reporter.problem(path, why, ExitCode.DELETION_GUARD)
+
+    @property
+    def may_take(self) -> bool:
+        """Whether a file that is to be deleted may be renamed instead, before the deletions: nothing can hold these back any more."""
+        return self._ground.settings.delete and self.held_back is None and self._limit is None and not self._ground.settings.dry_run
+
+    def taken(self, path: bytes) -> None:
+        """Count a file that was renamed to what it is now as deleted from its old place."""
+        self._removed(path, is_directory=False)
 
     def run(self) -> None:
         """Delete, unless a guard holds it back."""
@@ -126,7 +136,7 @@ class Deletions:
             return
         self._ground.counts.files_deleted += 1
         if self._ground.settings.itemize:
-            self._ground.reporter.item(DELETING, path + b"/" * is_directory)
+            self._ground.lines.add(Item(DELETING, path + b"/" * is_directory, b""))
 
     def _failed(self, problem: Problem) -> None:
         self._ground.reporter.problem(problem.path, problem.error)

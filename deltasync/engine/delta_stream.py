@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from concurrent.futures import Future
 from typing import NamedTuple
 
 from blake3 import blake3
 
+from deltasync._native import Kernel
+from deltasync._native.columns import packed
 from deltasync.delta.digest import file_digest, leaf_bytes
+from deltasync.delta.effort import effort
 from deltasync.delta.match import Copy
 from deltasync.delta.patch import Patch
+from deltasync.delta.signature import weak_sums
 from deltasync.delta.spans import Span
 from deltasync.engine.base import Base
 from deltasync.engine.errands import Errand
@@ -18,6 +23,7 @@ from deltasync.engine.pool import SEGMENT_BYTES, Pool, settle
 from deltasync.engine.reading import Changing, read_exactly
 from deltasync.engine.streams import Expected
 from deltasync.errors import RemoteProtocolError
+from deltasync.fs.index import Remembered
 from deltasync.patch.staging import Staged
 from deltasync.tree.entry import Entry
 from deltasync.wire.messages import FileCopy
@@ -30,11 +36,21 @@ MAX_WAITING_RANGES = 1 << 18
 """Most ranges that may wait to be copied; a sender needs no more than one for two blocks of a signature."""
 
 
+class _Leaf(NamedTuple):
+    """What is known of a leaf: its digest, and its packed weak sum."""
+
+    digest: bytes
+    weak: bytes
+
+
+Leaves = dict[int, _Leaf]
+
+
 class _Copied(NamedTuple):
-    """What copying a batch of ranges brought: an error, or the digests of leaves that it covers."""
+    """What copying a batch of ranges brought: an error, or the leaves that it covers."""
 
     error: OSError | None
-    leaves: dict[int, bytes]
+    leaves: Leaves
 
 
 class DeltaStream:
@@ -45,25 +61,42 @@ class DeltaStream:
         entry: What it is now, by the sender's word.
         base: What the sender knows the checksums of; it stays its owner's.
         pool: What copies and hashes.
+        kernel: The engine.
+        place: Stages a new file for it.
+        adopt: Takes the base itself, with its content, to be the file; None if that may not be, and its result if it can't be. It is asked
+            once it is known that all ranges stand in the base where they stand in the file.
 
     Attributes:
         expected, entry: As given; `expected.credited` grows.
-        staged: Where it goes, or None where that could not be made and what comes is passed over.
+        staged: Where it goes, or None where that could not be made and what comes is passed over, or is not settled yet.
         error: What went wrong with the destination, once something did.
         matched_bytes: How many bytes came from the base.
     """
 
-    def __init__(self, expected: Expected, entry: Entry, base: Base, pool: Pool) -> None:
+    def __init__(
+        self,
+        expected: Expected,
+        entry: Entry,
+        base: Base,
+        pool: Pool,
+        kernel: Kernel,
+        place: Callable[[], Staged],
+        adopt: Callable[[], Staged | None] | None,
+    ) -> None:
         self.expected = expected
         self.entry = entry
         self.staged: Staged | None = None
         self.error: OSError | None = None
         self._base = base
         self._pool = pool
+        self._kernel = kernel
         self._patch = Patch(base.size, entry.size)
         self._leaf_bytes = leaf_bytes(entry.size)
-        self._leaves: dict[int, bytes] = {}
-        self._literals = _LeafHasher(self._leaf_bytes, entry.size, self._leaves)
+        self._leaves: Leaves = {}
+        self._place = place
+        self._adopt = adopt
+        self._adopted = False
+        self._held: list[Copy] = []
         self._ranges: deque[Copy] = deque()
         self._running: deque[Future[_Copied]] = deque()
         self._digest: bytes | None = None
@@ -90,10 +123,12 @@ class DeltaStream:
         try:
             for copy in map(Copy, message.target_at, message.base_at, message.lengths):
                 self._patch.copy(copy)
-                self._ranges.append(copy)
+                (self._ranges if self._adopt is None else self._held).append(copy)
+                if copy.target_at != copy.base_at:
+                    self._go_on_beside()
         except ValueError as error:
             raise RemoteProtocolError(f"the peer sent a malformed delta: {error}") from error
-        if len(self._ranges) > MAX_WAITING_RANGES:
+        if len(self._ranges) + len(self._held) > MAX_WAITING_RANGES:
             raise RemoteProtocolError("the peer sent a delta of too many ranges")
 
     def data(self, content: bytes | bytearray | memoryview) -> None:
@@ -103,6 +138,7 @@ class DeltaStream:
             RemoteProtocolError: There is no room for so many.
             OSError: They can't be written.
         """
+        self._settle_place()
         view = memoryview(content)
         at = 0
         for start, end in self._places(len(view)):
@@ -110,11 +146,18 @@ class DeltaStream:
             at += end - start
             if self.staged is not None:
                 self.staged.put(start, piece)
-                self._literals.take(start, piece)
+                for index, begin, stop in self._whole_leaves(start, end - start):
+                    self._leaves[index] = self._leaf(piece[begin - start : stop - start])
 
     def zeros(self, count: int) -> None:
-        """Take a run of zeros among the literals; raises as `data`. What was staged is zeros from the start, so that nothing is written."""
-        self._places(count)
+        """Take a run of zeros among the literals; raises as `data`. What was staged is zeros from the start, unless it was a base."""
+        self._settle_place()
+        places = self._places(count)
+        if self._adopted and self.staged is not None:
+            zeros = memoryview(bytes(min(count, SEGMENT_BYTES)))
+            for start, end in places:
+                for at in range(start, end, len(zeros)):
+                    self.staged.put(at, zeros[: end - at])
 
     def _places(self, count: int) -> list[Span]:
         try:
@@ -128,8 +171,52 @@ class DeltaStream:
         return self._patch.complete
 
     def end(self, digest: bytes) -> None:
-        """Take note that all has come, and what its digest is; `steps` goes on to prove it."""
+        """Take note that all has come, and what its digest is; `steps` goes on to prove it.
+
+        Raises:
+            OSError: It can't be staged.
+        """
+        self._settle_place()
         self._digest = digest
+
+    def begin(self) -> None:
+        """Stage the file, unless the base may become it, which shows later.
+
+        Raises:
+            OSError: It can't be staged.
+        """
+        if self._adopt is None:
+            self.staged = self._place()
+
+    def _go_on_beside(self) -> None:
+        """Copy from the base, which stays what it is.
+
+        Raises:
+            OSError: The file can't be staged.
+        """
+        if self._adopt is not None:
+            self._adopt = None
+            self._ranges.extend(self._held)
+            self._held.clear()
+            self.staged = self._place()
+
+    def _settle_place(self) -> None:
+        """Now that all ranges are known, have the base become the file if it may."""
+        if self._adopt is None:
+            return
+        staged = self._adopt() if self._base.unchanged else None
+        if staged is None:
+            self._go_on_beside()
+            return
+        self._adopt = None
+        self.staged = staged
+        self._adopted = True
+        for target_at, _, length in self._held:
+            for index, _, end in self._whole_leaves(target_at, length):
+                vouched = self._base.leaf(index) if self._same_grid(end) else None
+                if vouched:
+                    self._leaves[index] = _Leaf(*vouched)
+        self._held.clear()
 
     # What is done -------------------------------------------------------------------------------------------------------------------
 
@@ -146,8 +233,8 @@ class DeltaStream:
                     self._leaves.update(copied.leaves)
             if self.error is None and self.staged is not None:
                 yield from self._hash_the_rest(self.staged)
-                leaves = [self._leaves[index] for index in sorted(self._leaves)]
-                self.proven = file_digest(self.entry.size, leaves) == self._digest and self._base.unchanged
+                digests = [self._leaves[index].digest for index in sorted(self._leaves)]
+                self.proven = file_digest(self.entry.size, digests) == self._digest and (self._adopted or self._base.unchanged)
                 self.staged.complete()
         except Changing:
             self.error = OSError("what was staged was cut short by someone else")
@@ -182,7 +269,7 @@ class DeltaStream:
 
     def _copy(self, staged: Staged, batch: list[Copy]) -> _Copied:
         """Copy ranges of the base; runs on the pool."""
-        leaves: dict[int, bytes] = {}
+        leaves: Leaves = {}
         try:
             for target_at, base_at, length in batch:
                 view = self._pool.buffer(length)
@@ -190,10 +277,27 @@ class DeltaStream:
                 staged.put(target_at, view)
                 for index, start, end in self._whole_leaves(target_at, length):
                     vouched = self._base.leaf(index) if target_at == base_at and self._same_grid(end) else None
-                    leaves[index] = vouched or blake3(view[start - target_at : end - target_at]).digest()
+                    leaves[index] = _Leaf(*vouched) if vouched else self._leaf(view[start - target_at : end - target_at])
         except OSError as error:
             return _Copied(error, leaves)
         return _Copied(None, leaves)
+
+    def _leaf(self, content: memoryview) -> _Leaf:
+        """Hash a leaf; its weak sum is only of use to the index, and left out where the engine is too slow for that."""
+        weak = packed("I", weak_sums(self._kernel, content, len(content))) if self._worth_remembering else bytes(4)
+        return _Leaf(blake3(content).digest(), weak)
+
+    @property
+    def checksums(self) -> Remembered | None:
+        """The checksums of the proven file; None if there are none worth remembering."""
+        if not self._worth_remembering:
+            return None
+        leaves = [self._leaves[index] for index in sorted(self._leaves)]
+        return Remembered(self._leaf_bytes, b"".join([leaf.weak for leaf in leaves]), b"".join([leaf.digest for leaf in leaves]))
+
+    @property
+    def _worth_remembering(self) -> bool:
+        return max(self.entry.size, self._base.size) <= effort(self._kernel.NAME).sum_bytes
 
     def _same_grid(self, end: int) -> bool:
         """Tell whether a leaf of the target that ends here is, in length and place, one of the base."""
@@ -219,47 +323,20 @@ class DeltaStream:
             yield future.done
             self._leaves.update(future.result())
 
-    def _hash(self, staged: Staged, indexes: list[int]) -> dict[int, bytes]:
+    def _hash(self, staged: Staged, indexes: list[int]) -> Leaves:
         """Hash some leaves of what is staged; runs on the pool."""
-        leaves: dict[int, bytes] = {}
+        leaves: Leaves = {}
         for index in indexes:
             start = index * self._leaf_bytes
             view = self._pool.buffer(min(self._leaf_bytes, self.entry.size - start))
             read_exactly(staged.fd, start, view)
-            leaves[index] = blake3(view).digest()
+            leaves[index] = self._leaf(view)
         return leaves
 
-    def abandon(self, *, keep: bool) -> None:  # noqa: ARG002 - as `WholeStream.abandon`.
-        """Give it up; nothing of a delta is kept, since its base is still there."""
+    def abandon(self, *, keep: bool) -> None:
+        """Give it up; nothing of a delta is kept, since its base is still there, unless it was taken for the file."""
         settle(self._running)
         self._running.clear()
         if self.staged is not None:
-            self.staged.abandon(keep=False)
+            self.staged.abandon(keep=keep and self._adopted)
             self.staged = None
-
-
-class _LeafHasher:
-    """Hashes the leaves that consist of literals alone, as these come."""
-
-    def __init__(self, leaf: int, size: int, leaves: dict[int, bytes]) -> None:
-        self._leaf_bytes = leaf
-        self._size = size
-        self._leaves = leaves
-        self._open = blake3()
-        self._at = -1
-
-    def take(self, start: int, piece: memoryview) -> None:
-        """Take literals that stand at a place of the target."""
-        while piece:
-            index, off = divmod(start, self._leaf_bytes)
-            if not off:
-                self._open, self._at = blake3(), start
-            end = min((index + 1) * self._leaf_bytes, self._size)
-            part = piece[: end - start]
-            if start == self._at:
-                self._open.update(part)
-                self._at += len(part)
-                if self._at == end:
-                    self._leaves[index] = self._open.digest()
-            piece = piece[len(part) :]
-            start += len(part)

@@ -104,6 +104,7 @@ class Deltas:
         self._asked: dict[int, _Asked] = {}
         self._errands = Errands()
         self._signed = 0
+        self._voided: set[int] = set()
 
     @cached_property
     def _kernel(self) -> Kernel:
@@ -129,6 +130,8 @@ class Deltas:
         Raises:
             RemoteProtocolError: They were not asked for, or don't fit.
         """
+        if part.file_id in self._voided:
+            return
         asked = self._known(part.file_id)
         if asked.sent:
             raise RemoteProtocolError("the peer sent more of a signature than there was to sign")
@@ -165,9 +168,10 @@ class Deltas:
         """
         for file_id in ids:
             asked = self._known(file_id)
-            if asked.under_way:
+            if not asked.sent:
                 raise RemoteProtocolError("the peer is done with a file before it had it")
             self._out.settle(asked.wanted, asked.wanted.credited)
+            self._out.files_sent += 1
             self._forget(asked)
 
     def advance(self) -> None:
@@ -189,6 +193,11 @@ class Deltas:
         if asked.first is not None:
             self._signed -= 1
 
+    def _void(self, asked: _Asked) -> None:
+        """Forget a file whose delta was given up; what is still on its way of its signature is passed over."""
+        self._voided.add(asked.wanted.file_id)
+        self._forget(asked)
+
     def _send(self, asked: _Asked) -> Errand:
         """Send one file."""
         wanted = asked.wanted
@@ -196,7 +205,7 @@ class Deltas:
             fd = self._open(wanted)
         except OSError as error:
             self._out.give_up(wanted, error)
-            self._forget(asked)
+            self._void(asked)
             return
         credited = 0
         try:
@@ -224,11 +233,11 @@ class Deltas:
         except Changing:
             # It is read again as a whole; a file that is being written to is seldom one that a base helps with.
             self._peer.send(FileAbort(wanted.file_id, again=True))
-            self._forget(asked)
+            self._void(asked)
             self._send_whole([wanted._replace(credited=credited)])
         except OSError as error:
             self._out.give_up(wanted, error, credited)
-            self._forget(asked)
+            self._void(asked)
         else:
             asked.under_way, asked.sent = False, True
             asked.wanted = wanted._replace(credited=credited)

@@ -25,7 +25,7 @@ class Destination:
     """Where a tree goes.
 
     Attributes:
-        root: The held directory; None in a dry run into one that does not exist.
+        root: The held directory; None in a dry run into one that does not exist, and where nothing comes.
         made: Whether the directory was made by this run (or would be).
         name: What the tree's only entry is called at the destination, or None to keep names.
     """
@@ -56,13 +56,15 @@ def open_destination(dest: bytes, tree: Tree, settings: Settings, *, beneath: Ro
 
     Args:
         dest: The path as written; `b""` is the current directory.
-        tree: What is coming.
+        tree: What is coming; where that is nothing at all, nothing is made or opened for it.
         settings: The options.
         beneath: The only directory that may be written in (`serve --root`), or None for no limit.
 
     Raises:
         DestinationError: It can't be opened or made.
     """
+    if not tree.tops:
+        return Destination(None)
     try:
         if beneath is not None:
             return _open_beneath(dest, tree, settings, beneath)

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator
 
-__all__ = ["Errand", "Errands", "Ready"]
+__all__ = ["Errand", "Errands", "Ready", "at_once"]
 
 Ready = Callable[[], bool]
 """Tells whether an errand may go on."""
 Errand = Generator[Ready, None, None]
 
 
-def _at_once() -> bool:
+def at_once() -> bool:
+    """Wait for nothing but the others' turn."""
     return True
 
 
@@ -26,7 +27,7 @@ class Errands:
 
     def begin(self, number: int, errand: Errand) -> None:
         """Take an errand up, under the number of its file, which has no other; it does its first piece with the next `advance`."""
-        self._waiting[number] = (errand, _at_once)
+        self._waiting[number] = (errand, at_once)
 
     def end(self, number: int) -> None:
         """End the errand of a file where it is, if it has one; it cleans up behind itself."""

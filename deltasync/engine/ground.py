@@ -8,6 +8,7 @@ import stat
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from deltasync.engine.lines import Lines
 from deltasync.engine.reporter import Reporter, reason
 from deltasync.errors import ExitCode
 from deltasync.fs.facts import TimeGranularity
@@ -19,6 +20,7 @@ from deltasync.tree.filters import Filters
 from deltasync.tree.itemize import itemized
 from deltasync.tree.names import join
 from deltasync.tree.plan import Change, Policy, Step, kept_permissions
+from deltasync.wire.messages import Item
 from deltasync.wire.settings import Settings
 
 __all__ = ["Abilities", "Ground", "ReceiverCounts"]
@@ -78,6 +80,7 @@ class Ground:
         abilities: What this process may do.
         check: Called again and again while something takes long; raises what ends the session.
         to_remote: Whether the user sees this side as the remote one.
+        lines: What is itemized, in its order.
         users, groups: The sender's numbers to ours.
         granularity: How finely mtimes are kept.
         counts: What has been done.
@@ -93,12 +96,15 @@ class Ground:
     to_remote: bool
     users: OwnerNumbers = field(default_factory=OwnerNumbers.of_users)
     groups: OwnerNumbers = field(default_factory=OwnerNumbers.of_groups)
-    granularity: TimeGranularity = field(default_factory=lambda: TimeGranularity(may_write=True))
     counts: ReceiverCounts = field(default_factory=ReceiverCounts)
+    lines: Lines = field(init=False)
+    granularity: TimeGranularity = field(init=False)
     keeps_owner: bool = field(init=False)
 
     def __post_init__(self) -> None:
-        """Fold what this process can do into what is asked for."""
+        """Find what follows from the options: how finely times may be probed, and whether this process can do what is asked for."""
+        self.lines = Lines(lambda item: self.reporter.item(*item))
+        self.granularity = TimeGranularity(may_write=not self.settings.dry_run)
         self.keeps_owner = self.settings.owner and self.abilities.is_root
 
     @property
@@ -175,12 +181,16 @@ class Ground:
             entry.gid if change & Change.GROUP else None,
         )
 
-    def item(self, path: bytes, entry: Entry, step: Step, *, leader: bytes | None = None) -> None:
-        """Tell of an entry that is changed, if the user wants to know."""
+    def item(self, path: bytes, entry: Entry, step: Step, *, leader: bytes | None = None, awaited: int | None = None) -> None:
+        """Tell of an entry that is changed, if the user wants to know; of a file that is `awaited` under a number only once it comes."""
         if not self.settings.itemize:
             return
         code = itemized(entry.kind, step, to_remote=self.to_remote, keeps_times=self.settings.times, is_link=leader is not None)
-        self.reporter.item(code, path or b".", entry.target if leader is None else leader)
+        item = Item(code, path or b".", entry.target if leader is None else leader)
+        if awaited is None:
+            self.lines.add(item)
+        else:
+            self.lines.expect(awaited, item)
 
     def lost(self, directory: bytes, name: bytes, lost: Lost) -> None:
         """Report what of an entry's attributes the system did not permit to be kept."""

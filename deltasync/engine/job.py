@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal, Protocol
 
 from deltasync.channel.address import Remote
@@ -80,6 +80,12 @@ class Observer(Protocol):
     def progress(self, progress: Progress) -> None:
         """How far the run has come; called at most some twenty times a second."""
 
+    def broken_off(self, reached: Summary) -> None:
+        """The run ends early, by an error that is raised next; `reached` is what had been done until then. Called last, and at most once.
+
+        Of a push only the far end knows all: what it had not told yet is missing, but that a file that was sent counts as changed.
+        """
+
 
 @dataclass(frozen=True, slots=True)
 class Summary:
@@ -102,3 +108,24 @@ class Summary:
     cipher: str = "none"
     engine: str = "python"
     exit_code: ExitCode = ExitCode.OK
+
+    def after(self, earlier: Summary) -> Summary:
+        """Return the sum of a run, of which this is the last attempt: what was done adds up, and all else is the last one's.
+
+        An attempt that considered nothing, since no connection was made any more, leaves the totals of those before.
+        """
+        return replace(
+            self,
+            files_total=self.files_total or earlier.files_total,
+            files_sent=self.files_sent + earlier.files_sent,
+            entries_changed=self.entries_changed + earlier.entries_changed,
+            files_deleted=self.files_deleted + earlier.files_deleted,
+            bytes_total=self.bytes_total or earlier.bytes_total,
+            bytes_sent=self.bytes_sent + earlier.bytes_sent,
+            bytes_received=self.bytes_received + earlier.bytes_received,
+            literal_bytes=self.literal_bytes + earlier.literal_bytes,
+            matched_bytes=self.matched_bytes + earlier.matched_bytes,
+            resent_whole=self.resent_whole + earlier.resent_whole,
+            update_modes={mode: count + earlier.update_modes[mode] for mode, count in self.update_modes.items()},
+            cipher=earlier.cipher if self.cipher == "none" else self.cipher,
+        )

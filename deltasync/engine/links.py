@@ -1,9 +1,15 @@
-"""Hard links at the destination: the first of a group is made like any entry, the others are linked to it when all contents are there."""
+"""Hard links at the destination: one name of a group is made like any entry, the others are linked to it when all contents are there.
+
+The name that leads is rsync's choice: the first that stands here as a regular file already, so that no content is sent that may be here
+under another name; where there is none, the last. Groups of symlinks and specials are led by their first name.
+"""
 
 from __future__ import annotations
 
 import errno
 import stat
+from collections.abc import Iterator
+from typing import NamedTuple
 
 import msgspec
 
@@ -17,42 +23,95 @@ from deltasync.tree.entry import Entry
 from deltasync.tree.names import join, shown, split
 from deltasync.tree.plan import Change, Deed, Policy, Step, decide
 
-__all__ = ["Links"]
+__all__ = ["Links", "Postponed"]
 
 _ENCODE = msgspec.msgpack.Encoder().encode
 _DECODE = msgspec.msgpack.Decoder(tuple[bytes, bytes, Entry]).decode
 
+MAX_POSTPONED = 16_384
+"""Most names that are put off in a run, since the sender remembers each to the end: some 8 MiB. Behind them the first name leads."""
+
+
+class Postponed(NamedTuple):
+    """A name, not here as a regular file, of a group that none leads yet.
+
+    Attributes:
+        directory: Its directory.
+        file_id: Its number.
+        entry: The sender's, localised.
+        blocked: Whether a directory stands in its place that can go only when deletions are done.
+    """
+
+    directory: bytes
+    file_id: int
+    entry: Entry
+    blocked: bool
+
 
 class Links:
-    """The groups of hard links of a run."""
+    """The groups of hard links of a run.
+
+    Attributes:
+        spared_files, spared_bytes: Names that were put off and turned out to need no content, and their sizes.
+    """
 
     def __init__(self, ground: Ground, deletions: Deletions) -> None:
+        self.spared_files = self.spared_bytes = 0
         self._ground = ground
         self._deletions = deletions
         self._leaders: dict[int, tuple[bytes, Identity | None]] = {}
         self._awaited: set[int] = set()
         self._followers = Spool()
+        self._postponed: dict[int, list[Postponed]] = {}
+        self._may_postpone = MAX_POSTPONED
+
+    def waits(self, entry: Entry, step: Step) -> bool:
+        """Tell whether a name that follows no other is for `postpone`, since a later name of its group may be here already."""
+        return bool(entry.link_group and step.deed is Deed.CONTENT and step.change & Change.NEW and self._may_postpone)
+
+    def postpone(self, name: Postponed) -> None:
+        """Put a name off until another one leads its group, or `elect` chooses."""
+        self._postponed.setdefault(name.entry.link_group, []).append(name)
+        self._may_postpone -= 1
+
+    def elect(self) -> Iterator[Postponed]:
+        """Now that all names are known, yield for each group that is not here the name that leads it: the last one whose place is free."""
+        for group in list(self._postponed):
+            names = self._postponed[group]
+            leader = names.pop(max(range(len(names)), key=lambda at: (not names[at].blocked, at)))
+            self._follow_me(leader.directory, leader.entry, None)
+            yield leader
+
+    def _follow_me(self, directory: bytes, entry: Entry, identity: Identity | None) -> None:
+        """Have an entry lead its group, also those of it that were put off; what it stands for is here already, or awaited."""
+        group, path = entry.link_group, join(directory, entry.name)
+        dry_run = self._ground.settings.dry_run
+        self._leaders[group] = (path, identity)
+        if identity is None and not dry_run:
+            self._awaited.add(group)
+        for name in self._postponed.pop(group, ()):
+            self._followers.append(_ENCODE((name.directory, path, name.entry)))
+            if not dry_run:
+                self.spared_files += 1
+                self.spared_bytes += name.entry.size
 
     def lead(self, directory: bytes, opposite: Opposite, step: Step) -> None:
         """Take note of what becomes of an entry that follows no other: unless it is skipped, the others of its group follow it."""
         entry = opposite.entry
         if step.deed is Deed.SKIP:
             return
-        stays = step.deed in (Deed.KEEP, Deed.ATTRIBUTES)
-        self._leaders[entry.link_group] = (join(directory, entry.name), opposite.identity if stays else None)
-        if not stays and not self._ground.settings.dry_run:
-            self._awaited.add(entry.link_group)
+        self._follow_me(directory, entry, opposite.identity if step.deed in (Deed.KEEP, Deed.ATTRIBUTES) else None)
 
     def stands(self, entry: Entry) -> None:
         """Take note that an entry has come to its place, so that others may be linked to it."""
         self._awaited.discard(entry.link_group)
 
     def leads(self, entry: Entry) -> bool:
-        """Tell whether an entry belongs to a group that has a first name, so that it is for `follow`."""
+        """Tell whether an entry belongs to a group that another name leads, so that it is for `follow`."""
         return entry.link_group in self._leaders
 
     def follow(self, directory: bytes, opposite: Opposite, policy: Policy) -> bool:
-        """Have an entry linked later to the first of its group; False if it needs nothing, or an option forbids it."""
+        """Have an entry linked later to the one that leads its group; False if it needs nothing, or an option forbids it."""
         entry, current = opposite.entry, opposite.current
         leader, identity = self._leaders[entry.link_group]
         skipped = (policy.existing and current is None) or (policy.ignore_existing and current is not None)
@@ -92,7 +151,9 @@ class Links:
         except OSError as error:
             if not ground.settings.dry_run or error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
                 raise
-        step = decide(entry, current, policy, lambda: True)
+        # Only the attributes are compared: nothing is sent, and a name is linked even where it is newer than the sender's.
+        attributes_only = policy._replace(checksum=False, update=False, existing=False, ignore_existing=False)
+        step = decide(entry, current, attributes_only, lambda: True)
         same_type = current is not None and current.kind == entry.kind
         told = Step(Deed.MAKE, step.change & ~Change.CONTENT if same_type else Change.NEW)
         if not ground.settings.dry_run:

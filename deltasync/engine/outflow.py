@@ -35,12 +35,13 @@ class Outflow:
 
     Attributes:
         literal_bytes: Content bytes sent, before compression.
+        files_sent: Files whose content was sent.
         files_done, bytes_done: Files that need no more work, and of what was listed of them and of those in hand, the bytes.
         current: Path of the file in hand.
     """
 
     def __init__(self, peer: Peer, settings: Settings, reporter: Reporter) -> None:
-        self.literal_bytes = self.files_done = self.bytes_done = 0
+        self.literal_bytes = self.files_sent = self.files_done = self.bytes_done = 0
         self.current = b""
         self._peer = peer
         self._reporter = reporter
@@ -57,6 +58,7 @@ class Outflow:
         """Send small files."""
         self._peer.send(pack, squeeze=self.worth(memoryview(pack.content)))
         self._count(len(pack.content))
+        self.files_sent += len(pack.ids)
 
     def data(self, message: FileData, sampler: Sampler) -> None:
         """Send a piece of a stream."""

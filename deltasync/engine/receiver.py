@@ -6,6 +6,7 @@ import stat
 import time
 from array import array
 from collections.abc import Callable
+from contextlib import suppress
 
 from deltasync._native.columns import column, packed
 from deltasync.engine.arrivals import Arrivals
@@ -19,6 +20,7 @@ from deltasync.engine.job import Progress
 from deltasync.engine.links import Links
 from deltasync.engine.peer import Peer
 from deltasync.engine.pool import Pool
+from deltasync.engine.tally import Tally
 from deltasync.errors import DeltasyncError, RemoteProtocolError
 from deltasync.tree.rows import Section, unpack_sections
 from deltasync.wire.messages import (
@@ -83,16 +85,18 @@ class Receiver:
         self._links = Links(ground, self._deletions)
         self._pool = Pool(threads, peer.wake)
         self._bases = Bases(ground, peer, self._pool, engine)
-        self._arrivals = Arrivals(ground, self._links, self._bases, self._pool)
+        self._arrivals = Arrivals(ground, self._links, self._deletions, self._bases, self._pool)
         self._decisions = Decisions(ground, tree, destination, self._directories, self._deletions, self._links, self._arrivals, self._bases)
         self._chunks = self.entries = 0
         self._files = self._file_bytes = 0
         self._settled_files = self._settled_bytes = 0
+        self._literal_bytes = 0
         self._end: EntriesEnd | None = None
+        self._done: SenderDone | None = None
         self._told_at = 0.0
 
-    def run(self) -> SenderDone:
-        """Receive everything; return the sender's counts.
+    def run(self) -> None:
+        """Receive everything.
 
         Raises:
             DeltasyncError: The session failed; what is done stays, and large files that had begun are kept for a later run.
@@ -101,36 +105,45 @@ class Receiver:
             while self._end is None or self._arrivals.busy:
                 self._work()
             self._finish()
-            counts = self._ground.counts
             self._ground.reporter.flush()
-            staged = self._ground.staged
-            self._peer.send(
-                ReceiverDone(
-                    counts.files_written,
-                    counts.entries_changed,
-                    counts.files_deleted,
-                    counts.matched_bytes,
-                    counts.resent_whole,
-                    0,
-                    staged,
-                    0,
-                )
-            )
+            self._peer.send(self._counts)
             done = self._next()
             if not isinstance(done, SenderDone):
                 raise RemoteProtocolError(f"the peer sent {type(done).__name__} when everything was done")
+            self._done = done
             self._tell(last=True)
         except DeltasyncError:
             self._arrivals.close(keep_partials=True)
             self._directories.settle()
+            # A user at the far end may hear nothing any more.
+            with suppress(DeltasyncError):
+                self._ground.lines.close()
             raise
-        else:
-            return done
         finally:
             self._arrivals.close(keep_partials=True)
             self._bases.close()
             self._pool.close()
             self._decisions.close()
+
+    @property
+    def tally(self) -> Tally:
+        """What is counted so far; before the sender has told, of its content that which has come."""
+        sent = self._done or SenderDone(self._files, self._file_bytes, self._literal_bytes)
+        return Tally(self.entries + self._tree.whole, sent, self._counts)
+
+    @property
+    def _counts(self) -> ReceiverDone:
+        counts = self._ground.counts
+        return ReceiverDone(
+            counts.files_written,
+            counts.entries_changed,
+            counts.files_deleted,
+            counts.matched_bytes,
+            counts.resent_whole,
+            0,
+            self._ground.staged,
+            0,
+        )
 
     def _work(self) -> None:
         """Do the one thing that is due."""
@@ -138,8 +151,12 @@ class Receiver:
         if message is None:
             self._bases.advance()
             self._arrivals.advance()
-        elif not self._ground.reporter.take(message):
+            return
+        if not self._ground.reporter.take(message):
             self._take(message)
+        if self._ready():
+            self._bases.advance()
+            self._arrivals.advance()
 
     def _ready(self) -> bool:
         return self._arrivals.ready or self._bases.ready
@@ -157,8 +174,10 @@ class Receiver:
             case Entries():
                 self._compare(message)
             case Pack():
+                self._literal_bytes += len(message.content)
                 arrivals.pack(message)
             case FileData():
+                self._literal_bytes += len(message.content)
                 arrivals.data(message)
             case FileBegin():
                 arrivals.begin(message)
@@ -179,6 +198,9 @@ class Receiver:
                     raise RemoteProtocolError("the peer sent another number of entries than it says")
                 self._end = message
                 self._decisions.end()
+                for batch in self._decisions.elect():
+                    self._peer.send(WantDeferred(packed("Q", batch)))
+                self._ground.reporter.flush()
             case _:
                 raise RemoteProtocolError(f"the peer sent {type(message).__name__} to a receiver")
         self._tell()
@@ -232,6 +254,10 @@ class Receiver:
             self._deletions.held_back = "parts of the source could not be read"
             if self._ground.settings.delete:
                 self._ground.reporter.note("nothing was deleted, since parts of the source could not be read")
+        for whole, delta in self._decisions.take_up():
+            self._peer.send(WantDeferred(packed("Q", whole), packed("Q", delta)))
+            while self._arrivals.busy:
+                self._work()
         root = self._ground.root
         self._deletions.run()
         for batch in self._decisions.unblock():
@@ -253,8 +279,8 @@ class Receiver:
             Progress(
                 files_total=self._files,
                 bytes_total=self._file_bytes,
-                files_done=self._settled_files + self._arrivals.files_done,
-                bytes_done=self._settled_bytes + self._arrivals.bytes_done,
+                files_done=self._settled_files + self._links.spared_files + self._arrivals.files_done,
+                bytes_done=self._settled_bytes + self._links.spared_bytes + self._arrivals.bytes_done,
                 bytes_sent=link.bytes_sent + link.bytes_received,
                 total_known=self._end is not None,
                 current=b"" if last else self._arrivals.current,

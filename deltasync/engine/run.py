@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import threading
 import time
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from deltasync._native import EngineMissing, choose
@@ -42,28 +41,64 @@ def run(job: Job, observer: Observer, stop: threading.Event) -> Summary:
         _check_engine(job.engine)
     if job.direction == "push" and not any(os.path.lexists(os.path.expanduser(source)) for source in job.sources):
         return _nothing_to_send(job, observer, began_at)
-    attempt = sent = received = 0
-    once = _Once(observer)
-    while True:
-        transfer: Transfer | None = None
-        try:
-            with Connector(job.remote, timeout_s=job.settings.timeout_s or None) as connector:
-                from deltasync.engine.transfer import Transfer as Attempt
+    attempts = _Attempts(job, _Once(observer), stop, began_at)
+    try:
+        return attempts.run()
+    except Exception:
+        observer.broken_off(attempts.reached())
+        raise
 
-                transfer = Attempt(job, once, stop, connector, began_at)
-                summary = transfer.run()
-                return replace(summary, bytes_sent=summary.bytes_sent + sent, bytes_received=summary.bytes_received + received)
-        except TransportError as error:
-            # What never stood is not tried again; what did may take more than one attempt to come back.
-            if attempt == job.retries or not (attempt or isinstance(error, ConnectionLost)):
-                raise
-            if transfer is not None:
-                sent, received = sent + transfer.sent, received + transfer.received
-            wait_s = BACKOFF_S[min(attempt, len(BACKOFF_S) - 1)]
-            attempt += 1
-            observer.note(f"{error}; trying again in {wait_s:g} s")
-            if stop.wait(wait_s):
-                raise Interrupted("interrupted") from error
+
+class _Attempts:
+    """The attempts at a job, until one comes to its end or another would be in vain."""
+
+    def __init__(self, job: Job, observer: _Once, stop: threading.Event, began_at: float) -> None:
+        self._job = job
+        self._observer = observer
+        self._stop = stop
+        self._began_at = began_at
+        self._earlier = Summary(channel=_channel(job))
+        self._last: Transfer | None = None
+
+    def run(self) -> Summary:
+        """Do the job.
+
+        Raises:
+            DeltasyncError: The last attempt failed.
+        """
+        retries = 0
+        while True:
+            try:
+                return self._attempt()
+            except TransportError as error:
+                # What never stood is not tried again; what did may take more than one attempt to come back.
+                if not (retries or isinstance(error, ConnectionLost)):
+                    raise
+                if retries == self._job.retries:
+                    raise self._final(error) from error
+                self._earlier, self._last = self.reached(), None
+                wait_s = BACKOFF_S[min(retries, len(BACKOFF_S) - 1)]
+                retries += 1
+                self._observer.again(f"{error}; trying again in {wait_s:g} s")
+                if self._stop.wait(wait_s):
+                    raise Interrupted("interrupted") from error
+
+    def _final(self, error: TransportError) -> TransportError:
+        """Return an error that no attempt follows, with what to do about it; where no connection is made any more, SSH has said it."""
+        if not isinstance(error, ConnectionLost):
+            return error
+        return ConnectionLost(f"{error}; run again: what is there is not sent once more")
+
+    def _attempt(self) -> Summary:
+        with Connector(self._job.remote, timeout_s=self._job.settings.timeout_s or None) as connector:
+            from deltasync.engine.transfer import Transfer as Attempt
+
+            self._last = Attempt(self._job, self._observer, self._stop, connector, self._began_at)
+            return self._last.run().after(self._earlier)
+
+    def reached(self) -> Summary:
+        """Return what all attempts have done so far."""
+        return self._earlier if self._last is None else self._last.reached().after(self._earlier)
 
 
 def _check_engine(engine: str) -> None:
@@ -81,6 +116,8 @@ class _Once:
         self._told: set[Problem | str] = set()
         self.item = observer.item
         self.progress = observer.progress
+        self.again = observer.note
+        self.broken_off = observer.broken_off
 
     def problem(self, problem: Problem) -> None:
         """Pass a problem on."""
@@ -99,5 +136,8 @@ def _nothing_to_send(job: Job, observer: Observer, began_at: float) -> Summary:
     problems = tuple(Problem(source, "this source is not there") for source in job.sources)
     for problem in problems:
         observer.problem(problem)
-    channel = "local" if job.remote is None else "ssh"
-    return Summary(problems=problems, elapsed_s=time.monotonic() - began_at, channel=channel, exit_code=ExitCode.PARTIAL)
+    return Summary(problems=problems, elapsed_s=time.monotonic() - began_at, channel=_channel(job), exit_code=ExitCode.PARTIAL)
+
+
+def _channel(job: Job) -> str:
+    return "local" if job.remote is None else "ssh"

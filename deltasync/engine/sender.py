@@ -18,6 +18,7 @@ from deltasync.engine.peer import Peer
 from deltasync.engine.pool import Pool
 from deltasync.engine.reading import digest_at
 from deltasync.engine.reporter import Reporter, reason
+from deltasync.engine.tally import Tally
 from deltasync.engine.wants import Answer, OpenChunks
 from deltasync.errors import ExitCode, RemoteProtocolError
 from deltasync.fs.owners import OwnerNames, group_name, user_name
@@ -56,6 +57,7 @@ class Sender:
     Args:
         sources: The opened sources.
         settings: The options.
+        filters: Their rules.
         watch: Hears of progress; None for nobody.
         check: Called again and again while something takes long; raises what ends the session.
         threads: Size of the pool; None for what suits this machine.
@@ -69,6 +71,7 @@ class Sender:
         self,
         sources: Sources,
         settings: Settings,
+        filters: Filters,
         watch: Callable[[Progress], None] | None = None,
         check: Callable[[], None] = lambda: None,
         *,
@@ -89,7 +92,7 @@ class Sender:
             Scan(
                 Terms(
                     sources,
-                    Filters.from_wire(settings.rules),
+                    filters,
                     self._scan_failed,
                     self._dropped,
                     recursive=settings.recursive,
@@ -116,8 +119,8 @@ class Sender:
         self._ready.append(chunk)
         return True
 
-    def run(self, peer: Peer, reporter: Reporter) -> ReceiverDone:
-        """Send everything that the peer wants; return its counts.
+    def run(self, peer: Peer, reporter: Reporter) -> None:
+        """Send everything that the peer wants.
 
         Raises:
             DeltasyncError: The session failed.
@@ -139,14 +142,18 @@ class Sender:
             self._deltas.close()
             pool.close()
             self._contents.close()
-        peer.send(SenderDone(self.files, self.file_bytes, self._out.literal_bytes))
+        peer.send(self._counts)
         self._tell(last=True)
-        return self._done
 
     @property
-    def literal_bytes(self) -> int:
-        """Content bytes sent so far, before compression."""
-        return self._out.literal_bytes
+    def tally(self) -> Tally:
+        """What is counted so far, from `run` on; before the receiver has told, a file that was sent counts as changed."""
+        sent = self._out.files_sent
+        return Tally(self.entries + self._sources.whole, self._counts, self._done or ReceiverDone(sent, sent, 0, 0, 0, 0, 0, 0))
+
+    @property
+    def _counts(self) -> SenderDone:
+        return SenderDone(self.files, self.file_bytes, self._out.literal_bytes)
 
     def _work(self) -> None:
         """Do the one thing that is due."""
@@ -183,6 +190,7 @@ class Sender:
         elif isinstance(message, ReceiverDone):
             if self._scan is not None or self._ready or len(self._open) or self._contents.busy or self._deltas.busy:
                 raise RemoteProtocolError("the peer was done before it had everything")
+            self._open.conclude()
             self._done = message
         elif not self._reporter.take(message):
             raise RemoteProtocolError(f"the peer sent {type(message).__name__} to a sender")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from deltasync.channel.stream import Link
@@ -13,7 +12,7 @@ from deltasync.engine.ground import Abilities, Ground
 from deltasync.engine.handshake import accept, opening, ready
 from deltasync.engine.peer import Peer
 from deltasync.engine.receiver import Receiver
-from deltasync.engine.reporter import RemoteReporter, Reporter
+from deltasync.engine.reporter import RemoteReporter
 from deltasync.engine.sender import Sender
 from deltasync.errors import (
     AuthenticationError,
@@ -23,9 +22,7 @@ from deltasync.errors import (
     ExitCode,
     PeerFailure,
     RemoteProtocolError,
-    SourceError,
 )
-from deltasync.fs.facts import TimeGranularity
 from deltasync.fs.root import Root
 from deltasync.tree.filters import Filters
 from deltasync.tree.names import shown
@@ -119,43 +116,30 @@ def serve_link(link: Link, limits: Limits, stop: threading.Event) -> int:
 def _receive(peer: Peer, setup: Setup, limits: Limits, reporter: RemoteReporter) -> None:
     if limits.read_only:
         raise AuthenticationError("this deltasync serves read-only: nothing can be pushed to it")
+    filters = _filters(setup.settings)
     ready(peer)
     tree = opening(peer, reporter.take)
     destination = open_destination(setup.places[0], tree, setup.settings, beneath=limits.beneath)
     try:
-        ground = make_ground(destination.root, setup.settings, reporter, peer.check, to_remote=limits.to_remote)
+        ground = Ground(destination.root, setup.settings, filters, reporter, Abilities.here(), peer.check, limits.to_remote)
         Receiver(peer, ground, destination, tree).run()
     finally:
         if destination.root is not None:
             destination.root.close()
 
 
-def make_ground(root: Root | None, settings: Settings, reporter: Reporter, check: Callable[[], None], *, to_remote: bool) -> Ground:
-    """Return the ground of a receiver.
-
-    Raises:
-        RemoteProtocolError: The rules are malformed.
-    """
+def _filters(settings: Settings) -> Filters:
     try:
-        filters = Filters.from_wire(settings.rules)
+        return Filters.from_wire(settings.rules)
     except ValueError as error:
         raise RemoteProtocolError(f"the peer sent a malformed filter rule: {error}") from error
-    ground = Ground(root, settings, filters, reporter, Abilities.here(), check, to_remote)
-    ground.granularity = TimeGranularity(may_write=not settings.dry_run)
-    return ground
 
 
 def _send(peer: Peer, setup: Setup, limits: Limits, reporter: RemoteReporter) -> None:
     sources = Sources(setup.places, beneath=limits.beneath, recursive=setup.settings.recursive)
     try:
-        if not sources.roots and sources.missing:
-            path, error = sources.missing[0]
-            raise SourceError(f"{shown(path)}: this source can't be sent: {error.strerror}")
+        filters = _filters(setup.settings)
         ready(peer)
-        try:
-            sender = Sender(sources, setup.settings, check=peer.check)
-        except ValueError as error:
-            raise RemoteProtocolError(f"the peer sent a malformed filter rule: {error}") from error
-        sender.run(peer, reporter)
+        Sender(sources, setup.settings, filters, check=peer.check).run(peer, reporter)
     finally:
         sources.close()

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from deltasync.engine.job import Summary
 from deltasync.wire.messages import ReceiverDone, SenderDone
 
-__all__ = ["NOTHING", "Tally", "joined"]
+__all__ = ["NOTHING", "Tally"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,25 +42,3 @@ class Tally:
 
 NOTHING = Tally(0, SenderDone(0, 0, 0), ReceiverDone(0, 0, 0, 0, 0, 0, 0, 0))
 """The counts of a run before its session."""
-
-
-def joined(earlier: Summary, last: Summary) -> Summary:
-    """Return the sum of a run of several attempts: what was done adds up, and all else is the last one's.
-
-    A last attempt that considered nothing, since no connection was made any more, leaves the totals of those before.
-    """
-    return replace(
-        last,
-        files_total=last.files_total or earlier.files_total,
-        bytes_total=last.bytes_total or earlier.bytes_total,
-        files_sent=last.files_sent + earlier.files_sent,
-        entries_changed=last.entries_changed + earlier.entries_changed,
-        files_deleted=last.files_deleted + earlier.files_deleted,
-        bytes_sent=last.bytes_sent + earlier.bytes_sent,
-        bytes_received=last.bytes_received + earlier.bytes_received,
-        literal_bytes=last.literal_bytes + earlier.literal_bytes,
-        matched_bytes=last.matched_bytes + earlier.matched_bytes,
-        resent_whole=last.resent_whole + earlier.resent_whole,
-        update_modes={mode: count + earlier.update_modes[mode] for mode, count in last.update_modes.items()},
-        cipher=earlier.cipher if last.cipher == "none" else last.cipher,
-    )

@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from dataclasses import replace
 
 from deltasync._native import engine_name
-from deltasync.channel.stream import Link
 from deltasync.detect.sources import Sources
 from deltasync.engine.connecting import Connection, Connector
 from deltasync.engine.destination import open_destination
+from deltasync.engine.ground import Abilities, Ground
 from deltasync.engine.handshake import ask, opening
 from deltasync.engine.job import Job, Observer, Summary
 from deltasync.engine.peer import Peer
 from deltasync.engine.receiver import Receiver
 from deltasync.engine.reporter import LocalReporter, reason
 from deltasync.engine.sender import Sender
-from deltasync.engine.serve import make_ground
-from deltasync.errors import ConnectionLost, DeltasyncError, ExitCode, Interrupted, RemoteProtocolError, worst
+from deltasync.engine.tally import NOTHING
+from deltasync.errors import ConnectionLost, DeltasyncError, Interrupted, RemoteProtocolError, UsageError, worst
+from deltasync.tree.filters import Filters
 from deltasync.tree.names import shown
 from deltasync.tree.sources import top_names
 from deltasync.wire.messages import Setup, Tree
@@ -45,74 +47,70 @@ class Transfer:
         self._connector = connector
         self._began_at = began_at
         self._reporter = LocalReporter(observer)
-        self.sent = self.received = 0
+        self._role: Sender | Receiver | None = None
+        self._sent = self._received = 0
         self._cipher = "none"
 
     def run(self) -> Summary:
         """Do it.
 
         Raises:
+            UsageError: A filter rule is malformed.
             DeltasyncError: The run as a whole failed; what had been done stays.
         """
-        return self._push() if self._job.direction == "push" else self._pull()
+        try:
+            filters = Filters.from_wire(self._job.settings.rules)
+        except ValueError as error:
+            raise UsageError(f"a filter rule is malformed: {error}") from error
+        if self._job.direction == "push":
+            self._push(filters)
+        else:
+            self._pull(filters)
+        return self.reached()
 
-    def _push(self) -> Summary:
+    def reached(self) -> Summary:
+        """Return how far the attempt has come, by what this side knows: the sum of one that is complete, the remains of one that failed."""
+        tally = NOTHING if self._role is None else self._role.tally
+        return replace(
+            tally.summary(),
+            bytes_sent=self._sent,
+            bytes_received=self._received,
+            problems=tuple(self._reporter.problems),
+            elapsed_s=time.monotonic() - self._began_at,
+            channel="local" if self._job.remote is None else "ssh",
+            cipher=self._cipher,
+            engine=engine_name() if self._job.engine == "auto" else self._job.engine,
+            exit_code=worst(*self._reporter.codes),
+        )
+
+    def _push(self, filters: Filters) -> None:
         job = self._job
         sources = Sources(job.sources, recursive=job.settings.recursive)
         try:
             if not sources.roots and sources.missing:
                 for path, error in sources.missing:
                     self._reporter.problem(path, reason(error, "this source can't be sent"))
-                return self._summary(Summary())
-            sender = Sender(sources, job.settings, self._observer.progress, self._check, threads=job.threads, engine=job.engine)
-            connection = self._connect(sender.scan_ahead)
-            peer = self._ask(connection, Setup(True, (job.dest,), job.settings), sender.scan_ahead)
-            with _Session(self, peer, connection):
-                done = sender.run(peer, self._reporter)
+                return
+            sender = Sender(sources, job.settings, filters, self._observer.progress, self._check, threads=job.threads, engine=job.engine)
+            with self._session(Setup(True, (job.dest,), job.settings), sender.scan_ahead) as peer:
+                self._role = sender
+                sender.run(peer, self._reporter)
         finally:
             sources.close()
-        return self._summary(
-            Summary(
-                files_total=sender.entries + sources.whole,
-                files_sent=done.files_written,
-                entries_changed=done.entries_changed,
-                files_deleted=done.files_deleted,
-                bytes_total=sender.file_bytes,
-                literal_bytes=sender.literal_bytes,
-                matched_bytes=done.matched_bytes,
-                resent_whole=done.resent_whole,
-                update_modes={"clone": done.cloned, "stage": done.staged, "inplace": done.in_place},
-            )
-        )
 
-    def _pull(self) -> Summary:
+    def _pull(self, filters: Filters) -> None:
         job = self._job
-        connection = self._connect(lambda: False)
-        peer = self._ask(connection, Setup(False, job.sources, job.settings), lambda: False)
-        with _Session(self, peer, connection):
+        with self._session(Setup(False, job.sources, job.settings), lambda: False) as peer:
             tree = self._tree(peer)
             destination = open_destination(job.dest, tree, job.settings)
             try:
-                ground = make_ground(destination.root, job.settings, self._reporter, peer.check, to_remote=False)
+                ground = Ground(destination.root, job.settings, filters, self._reporter, Abilities.here(), peer.check, to_remote=False)
                 receiver = Receiver(peer, ground, destination, tree, self._observer.progress, threads=job.threads, engine=job.engine)
-                done = receiver.run()
+                self._role = receiver
+                receiver.run()
             finally:
                 if destination.root is not None:
                     destination.root.close()
-        counts = ground.counts
-        return self._summary(
-            Summary(
-                files_total=receiver.entries + tree.whole,
-                files_sent=counts.files_written,
-                entries_changed=counts.entries_changed,
-                files_deleted=counts.files_deleted,
-                bytes_total=done.bytes_total,
-                literal_bytes=done.literal_bytes,
-                matched_bytes=counts.matched_bytes,
-                resent_whole=counts.resent_whole,
-                update_modes={"clone": 0, "stage": ground.staged, "inplace": 0},
-            )
-        )
 
     def _tree(self, peer: Peer) -> Tree:
         """Take the sender's first message, and refuse a tree that is not what was asked for."""
@@ -134,58 +132,32 @@ class Transfer:
                 raise Interrupted("interrupted")
         return self._connector.result()
 
-    def _ask(self, connection: Connection, setup: Setup, meanwhile: Callable[[], bool]) -> Peer:
+    @contextmanager
+    def _session(self, setup: Setup, meanwhile: Callable[[], bool]) -> Generator[Peer]:
+        """Give a session that has been agreed on; it is finished when all went well, and broken off with a word to the peer otherwise.
+
+        Raises:
+            DeltasyncError: There is no connection, or the session failed, in the words of who knows where the peer is.
+        """
+        connection = self._connect(meanwhile)
         self._cipher = connection.link.cipher
         try:
-            return ask(connection.link, setup, self._stop, meanwhile)
-        except DeltasyncError as error:
-            self.count(connection.link)
-            raise connection.explain(error) from error
-
-    def count(self, link: Link) -> None:
-        """Add a link's bytes to those of the run."""
-        self.sent += link.bytes_sent
-        self.received += link.bytes_received
-
-    def pass_on(self, connection: Connection) -> None:
-        """Tell the user what ssh or the far end wrote to standard error."""
-        for line in connection.heard:
-            self._observer.note(f"{self._job.remote}: {shown(line)}")
-
-    def _summary(self, counted: Summary) -> Summary:
-        return replace(
-            counted,
-            bytes_sent=self.sent,
-            bytes_received=self.received,
-            problems=tuple(self._reporter.problems),
-            elapsed_s=time.monotonic() - self._began_at,
-            channel="local" if self._job.remote is None else "ssh",
-            cipher=self._cipher,
-            engine=engine_name() if self._job.engine == "auto" else self._job.engine,
-            exit_code=worst(*self._reporter.codes, ExitCode.OK),
-        )
-
-
-class _Session:
-    """One session from its first message to its end: finished when all went well, broken off with a word to the peer otherwise."""
-
-    def __init__(self, owner: Transfer, peer: Peer, connection: Connection) -> None:
-        self._owner = owner
-        self._peer = peer
-        self._connection = connection
-
-    def __enter__(self) -> None:
-        """Nothing is to be done."""
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        """Finish, or break off."""
-        peer = self._peer
-        try:
-            if error is None:
+            peer = ask(connection.link, setup, self._stop, meanwhile)
+            try:
+                yield peer
                 peer.finish()
-            elif isinstance(error, DeltasyncError) and not isinstance(error, ConnectionLost):
-                peer.say_why(error.exit_code, str(error))
+            except DeltasyncError as error:
+                if not isinstance(error, ConnectionLost):
+                    peer.say_why(error.exit_code, str(error))
+                raise
+            finally:
+                peer.close()
+        except DeltasyncError as error:
+            explained = connection.explain(error)
+            if explained is error:
+                raise
+            raise explained from error
         finally:
-            self._owner.count(peer.link)
-            peer.close()
-            self._owner.pass_on(self._connection)
+            self._sent, self._received = connection.link.bytes_sent, connection.link.bytes_received
+            for line in connection.heard:
+                self._observer.note(f"{self._job.remote}: {shown(line)}")

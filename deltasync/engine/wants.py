@@ -107,6 +107,12 @@ class OpenChunks:
         except (KeyError, ValueError) as error:
             raise RemoteProtocolError(f"the peer wants a file that it did not put off: {error}") from error
 
+    def conclude(self) -> None:
+        """Take note that the receiver has everything: what is still put off needed nothing in the end."""
+        self.files_settled += len(self._deferred)
+        self.bytes_settled += sum(wanted.entry.size for wanted in self._deferred.values())
+        self._deferred.clear()
+
 
 def _located(chunk: Chunk, first_id: int, indexes: Sequence[int]) -> list[Wanted]:
     """Return the files at some indexes of a chunk, ascending.

@@ -10,7 +10,7 @@ import fcntl
 import os
 import struct
 
-__all__ = ["lock"]
+__all__ = ["lock", "nobody_else"]
 
 _SET = getattr(fcntl, "F_OFD_SETLK", None)
 _FLOCK = struct.Struct("@hhqqi0q")
@@ -36,4 +36,24 @@ def lock(fd: int, *, shared: bool = False) -> bool:
             return False
         if error.errno not in (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL):
             raise
+    return True
+
+
+def nobody_else(fd: int, reader: int) -> bool:
+    """Tell whether nobody has a file open but by `fd`, which may write, and `reader`, which may not; False where that can't be told.
+
+    A write lease is granted only then (fcntl(2), F_SETLEASE, Linux); `reader` would stand in its way and becomes a duplicate of `fd`.
+
+    Raises:
+        OSError: The descriptor can't be duplicated.
+    """
+    if not hasattr(fcntl, "F_SETLEASE"):
+        return False
+    os.dup2(fd, reader, inheritable=False)
+    try:
+        fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_WRLCK)
+        fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_UNLCK)
+    except OSError:
+        # EAGAIN: somebody has it open; EACCES: it is another user's; EINVAL: this filesystem has no leases.
+        return False
     return True

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from typing import Self
 
-from deltasync.fs.locks import lock
+from deltasync.fs.locks import lock, nobody_else
 from deltasync.patch.attributes import Attributes, Lost, apply_fd
 from deltasync.patch.leftovers import clean_stale, partial_name, spare_partial_name, unique_name
 
@@ -116,6 +116,7 @@ class Staged:
     Attributes:
         size: Bytes that it will have.
         written: Bytes that it has so far.
+        status: What it is in its place, after `commit`.
     """
 
     def __init__(self, dir_fd: int, fd: int, name: bytes, staged: bytes, size: int, *, sparse: bool) -> None:
@@ -129,6 +130,7 @@ class Staged:
         self._sparse = sparse
         self._end = 0
         self._may_keep = True
+        self.status: os.stat_result | None = None
 
     @classmethod
     def create(cls, dir_fd: int, name: bytes, size: int, *, sparse: bool) -> Self:
@@ -150,6 +152,49 @@ class Staged:
             os.close(own_dir_fd)
             raise
         return cls(own_dir_fd, fd, name, staged, size, sparse=sparse)
+
+    @classmethod
+    def adopt(cls, dir_fd: int, name: bytes, size: int, fd: int, place: tuple[int, bytes], *, sparse: bool) -> Self | None:
+        """Stage a file by taking one that is there, with its content: from then on it is not seen under its old name.
+
+        It may be what an earlier run left of this very file.
+
+        Args:
+            dir_fd: The directory; it may be closed afterwards.
+            name: One name in it.
+            size: Bytes that the file will have.
+            fd: The file to take, open for reading; it stays the caller's.
+            place: Its directory and its name there.
+            sparse: Whether zeros become holes.
+
+        Returns: The staged file, of `size` bytes, or None where it can't be taken: it has other names, is on another filesystem, is
+            somebody else's, or somebody has it open and would see it change.
+        """
+        staged = partial_name(name)
+        if place[1] != staged and not clean_stale(dir_fd, staged):
+            staged = spare_partial_name()
+        own_dir_fd, own_fd = os.dup(dir_fd), -1
+        try:
+            own_fd = os.open(place[1], os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=place[0])
+            status = os.fstat(own_fd)
+            if os.path.samestat(status, os.fstat(fd)) and status.st_nlink == 1 and lock(own_fd) and nobody_else(own_fd, fd):
+                os.rename(place[1], staged, src_dir_fd=place[0], dst_dir_fd=own_dir_fd)
+                if os.path.samestat(os.stat(staged, dir_fd=own_dir_fd, follow_symlinks=False), status):
+                    os.ftruncate(own_fd, size)
+                    made = cls(own_dir_fd, own_fd, name, staged, size, sparse=sparse)
+                    made.written = made._end = size
+                    own_dir_fd = own_fd = -1
+                    return made
+                raise FileNotFoundError(errno.ENOENT, "another file came into its place")
+        except OSError:
+            # Whatever forbids it, the content can be copied instead; if the file was moved already, it gets its name back.
+            with suppress(OSError):
+                os.rename(staged, place[1], src_dir_fd=own_dir_fd, dst_dir_fd=place[0])
+        finally:
+            for left in (own_fd, own_dir_fd):
+                if left >= 0:
+                    os.close(left)
+        return None
 
     def write(self, data: Buffer) -> None:
         """Append `data`.
@@ -238,6 +283,7 @@ class Staged:
         # Network filesystems say only at a close that they could not store what was written; the lock outlives that of a duplicate.
         os.close(os.dup(self._fd))
         os.rename(self._staged, self._name, src_dir_fd=self._dir_fd, dst_dir_fd=self._dir_fd)
+        self.status = os.fstat(self._fd)
         self._close()
         return lost
 

@@ -24,6 +24,7 @@ from deltasync.channel.stream import ByteStream
 from deltasync.errors import (
     AuthenticationError,
     ConnectionLost,
+    DeadlineExceeded,
     DeltasyncError,
     ExitCode,
     RemoteProtocolError,
@@ -31,7 +32,7 @@ from deltasync.errors import (
     UsageError,
 )
 from tests import far_end
-from tests.channel.conformance import PATIENCE_S, StreamConformance, Worker, receive
+from tests.channel.conformance import PATIENCE_S, SHORT_S, StreamConformance, Worker, receive
 from tests.sshd import Sshd, free_port
 
 Backend = Literal["openssh", "paramiko"]
@@ -240,11 +241,43 @@ def test_a_far_end_that_fails_is_told(sshd: Sshd, backend: Backend, tmp_path: Pa
     """By its last words, made safe for a terminal, or by its exit code."""
     config = sshd.config(tmp_path)
     error = failure(remote_of(sshd, backend, config, remote_path="printf 'first\\nOut of \\033 memory\\n' >&2; exit 3;:"))
-    assert type(error) is TransportError
-    assert str(error).endswith("without an answer: Out of \\x1b memory")
-    error = failure(remote_of(sshd, backend, config, remote_path="exit 3;:"))
-    assert type(error) is TransportError
-    assert "exit code 3" in str(error)
+    assert type(error) is RemoteProtocolError
+    assert "no deltasync answered on 127.0.0.1: Out of \\x1b memory; " in str(error)
+    for code in (0, 3):
+        error = failure(remote_of(sshd, backend, config, remote_path=f"exit {code};:"))
+        assert type(error) is RemoteProtocolError
+        assert f"exit code {code}; " in str(error)
+
+
+@pytest.mark.parametrize(
+    ("rsh", "code", "words"),
+    [
+        ("exit 1", ExitCode.PROTOCOL, "no deltasync answered on HOST: the command ended with exit code 1; "),
+        ("exit 0", ExitCode.PROTOCOL, "no deltasync answered on HOST: the command ended with exit code 0; "),
+        ("cat", ExitCode.PROTOCOL, "the peer sent a handshake message that is too short"),
+        ("echo hello; exit 1", ExitCode.PROTOCOL, '"hello"'),
+        ("echo no route >&2; exit 255", ExitCode.CONNECTION, "can't connect to HOST: no route; "),
+        ("exit 255", ExitCode.CONNECTION, "can't connect to HOST: "),
+        ("kill -9 $$", ExitCode.CONNECTION, "HOST closed the connection without an answer: "),
+    ],
+)
+def test_what_is_no_deltasync_is_told_from_what_is_no_connection(rsh: str, code: ExitCode, words: str) -> None:
+    """255 is ssh's own failure; whatever else ends, echoes or talks before it has greeted was reached, and is something else."""
+    error = failure(Remote("HOST", rsh=("sh", "-c", rsh)))
+    assert (error.exit_code, words in str(error)) == (code, True), error
+
+
+@pytest.mark.needs("ssh")
+def test_silence_is_told_with_the_host(sshd: Sshd, tmp_path: Path) -> None:
+    """Whose it was, and what to do about it."""
+    for backend in ("openssh", "paramiko"):
+        with session(remote_of(sshd, backend, sshd.config(tmp_path))) as (near, far):
+            far.send(b"x")
+            assert receive(near, 1) == b"x"
+            near.timeout_s = SHORT_S
+            with pytest.raises(DeadlineExceeded) as caught:
+                receive(near, 1)
+            assert str(near.explain(caught.value)).startswith(f"{HOST}: nothing came from the peer for {SHORT_S:g} s; allow more with")
 
 
 def test_a_session_that_stood_is_lost(sshd: Sshd, backend: Backend, tmp_path: Path) -> None:
@@ -255,7 +288,8 @@ def test_a_session_that_stood_is_lost(sshd: Sshd, backend: Backend, tmp_path: Pa
         far.exit_code = 255
         far.close()
         assert near.recv_into(memoryview(bytearray(1))) == 0
-        assert type(near.explain(ConnectionLost("the connection ended"))) is ConnectionLost
+        lost = near.explain(ConnectionLost("the connection ended"))
+        assert (type(lost), str(lost)) == (ConnectionLost, f"{HOST}: the connection ended")
         other = RemoteProtocolError("other")
         assert near.explain(other) is other
 
@@ -322,7 +356,7 @@ def test_a_proxy_that_fails_is_told(sshd: Sshd, backend: Backend, tmp_path: Path
     error = failure(remote_of(sshd, backend, config))
     assert type(error) is TransportError
     if backend == "paramiko":
-        assert str(error).endswith("no way out")
+        assert "no way out; " in str(error)
 
 
 def test_the_configuration_names_the_host(sshd: Sshd, backend: Backend, tmp_path: Path) -> None:

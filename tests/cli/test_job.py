@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -79,6 +80,9 @@ ALL = dict.fromkeys(("recursive", "links", "perms", "times", "group", "owner", "
         ("--timeout=0", {"timeout_s": 0.0}),
         ("--partial -P --stats --progress --no-progress --engine auto", {}),
         ("--engine python", {}),
+        ("--block-size 4K", {"block_bytes": 4096}),
+        ("--block-size 700", {"block_bytes": 700}),
+        ("--block-size 1MB", {"block_bytes": 1_000_000}),
         ("--exclude a --include b --exclude c", {"rules": (b"- a", b"+ b", b"- c")}),
         ("--include=*/ --exclude=*", {"rules": (b"+ */", b"- *")}),
         ("--exclude -x --exclude= --exclude --", {"rules": (b"- -x", b"- --")}),
@@ -104,8 +108,11 @@ def test_rules_of_files_and_options_keep_their_order(engine: FakeEngine, tmp_pat
     assert job.settings.rules == (b"- one", b"+ two", b"+ three", b"- four", b"- two", b"- three")
 
 
-def test_a_push_goes_to_a_host(engine: FakeEngine) -> None:
+def test_a_push_goes_to_a_host(engine: FakeEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With everything that says how to get there."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("c", "i"):
+        (tmp_path / name).touch()
     job = _job(engine, "a", "me@h:")
     assert (job.direction, job.sources, job.dest, job.remote) == ("push", (b"a",), b"", Remote("h", "me"))
     assert (job.threads, job.retries) == (None, 5)
@@ -113,6 +120,26 @@ def test_a_push_goes_to_a_host(engine: FakeEngine) -> None:
     job = _job(engine, *words, "--threads", "3", "--retries", "0", "a", "h:p")
     assert job.remote == Remote("h", None, 2222, "openssh", None, "c", "i", "nice deltasync")
     assert (job.threads, job.retries) == (3, 0)
+
+
+@pytest.mark.parametrize("option", ["--ssh-config", "--identity"])
+@pytest.mark.parametrize("command", ["push", "pull"])
+def test_a_file_for_ssh_must_be_there(option: str, command: str, engine: FakeEngine, capfd: pytest.CaptureFixture[str]) -> None:
+    """A missing one is a usage error that names it, whichever SSH there is, and nothing is connected."""
+    places = ["a", "h:p"] if command == "push" else ["h:p", "a"]
+    assert main([command, option, "nowhere/\x1bfile", *places]) == 2
+    assert capfd.readouterr() == ("", f"deltasync: {option} nowhere/\\x1bfile: there is no such file\n")
+    assert engine.jobs == []
+
+
+def test_files_for_ssh_are_found_at_home(engine: FakeEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where the shell leaves the tilde; of a key that an agent holds, the public part is enough."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for name in ("config", "key.pub"):
+        (tmp_path / name).touch()
+    remote = _job(engine, "--ssh-config=~/config", "--identity=~/key", "a", "h:p").remote
+    assert remote is not None
+    assert (remote.ssh_config, remote.identity) == (f"{tmp_path}/config", f"{tmp_path}/key")
 
 
 def test_the_port_of_the_place_counts(engine: FakeEngine) -> None:
@@ -148,7 +175,7 @@ def test_a_pull_of_local_sources_is_a_push(engine: FakeEngine) -> None:
         "", "a", "a b --delete --no-r", "--no-recursive --delete a b", "--max-delete -1 a b", "--max-delete x a b", "--max-delete 1e99 a b",
         "--max-delete 99999999999999999999 a b", "--bwlimit x a b", "--bwlimit 0.1 a b", "--timeout -1 a b", "--timeout nan a b",
         "--timeout inf a b", "--retries -1 a b", "--threads 0 a b", "--threads x a b", "--port 0 a h:b", "--port 65536 a h:b",
-        "--ssh rsh a h:b", "--engine native a b", "--engine numpy a b", "--engine pyrsync2 a b", "--engine x a b", "h:a b", "a tcp://h/b",
+        "--ssh rsh a h:b", "--engine x a b", "--block-size 255 a b", "--block-size 65M a b", "--block-size x a b", "h:a b", "a tcp://h/b",
         "a -h:b", "--rsh= a h:b", "--rsh ' a h:b", "-e ssh --ssh paramiko a h:b", "--identity= a h:b", "--remote-path= a h:b",
         "--ssh-config= a h:b", "--log-file= a b", "--exclude", "a b --port",
     ],

@@ -94,6 +94,20 @@ def test_json_is_all_there_is_on_stdout(words: str, items: int, monkeypatch: pyt
         assert [event["path"] for event in events[:-1]] == ["new", "mode", "l", "d"]
 
 
+COUNTED = {
+    "files_total": 9, "files_sent": 8, "entries_changed": 7, "files_deleted": 6, "bytes_total": 5000, "bytes_sent": 400,
+    "bytes_received": 300, "literal_bytes": 200, "matched_bytes": 100, "resent_whole": 1,
+}  # fmt: skip
+REACHED = Summary(
+    **COUNTED,  # type: ignore[arg-type]
+    update_modes={"clone": 1, "stage": 2, "inplace": 3},
+    elapsed_s=1e9,
+    channel="ssh",
+    cipher="C",
+    engine="E",
+)
+
+
 @pytest.mark.parametrize(
     ("error", "code", "line"),
     [
@@ -107,10 +121,11 @@ def test_json_is_all_there_is_on_stdout(words: str, items: int, monkeypatch: pyt
 def test_a_run_that_fails_has_a_summary(
     error: Exception, code: int, line: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """With the problems so far, the time that it took, and the exit code of the error, which is told in one line."""
+    """With what the engine had done until then, the problems, the time, and the exit code of the error, which is told in one line."""
 
     def fails(job: Job, observer: Observer, stop: threading.Event) -> Summary:
         observer.problem(Problem(b"p", "e"))
+        observer.broken_off(REACHED)
         raise error
 
     monkeypatch.delenv("DELTASYNC_DEBUG", raising=False)
@@ -119,8 +134,11 @@ def test_a_run_that_fails_has_a_summary(
     said = capfd.readouterr()
     summary = json.loads(said.out)
     assert summary["problems"] == [{"path": "p", "error": "e"}]
-    assert (summary["exit_code"], summary["channel"], summary["files_total"]) == (code, "ssh", 0)
-    assert summary["elapsed_s"] > 0
+    assert (summary["exit_code"], summary["channel"]) == (code, "ssh")
+    assert {name: summary[name] for name in COUNTED} == COUNTED
+    assert summary["update_modes"] == REACHED.update_modes
+    assert (summary["cipher"], summary["engine"]) == (REACHED.cipher, REACHED.engine)
+    assert 0 < summary["elapsed_s"] < 1000
     assert said.err.splitlines() == ["deltasync: p: e", line]
 
 
@@ -147,6 +165,21 @@ def test_a_log_that_can_not_be_written_stops_the_run(
     assert engine.jobs == []
     assert json.loads(said.out)["exit_code"] == 11
     assert "the log can't be written" in said.err
+
+
+def test_a_run_that_ends_before_the_engine_has_a_summary_of_nothing(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Where it would have gone is known all the same."""
+
+    def fails(job: Job, observer: Observer, stop: threading.Event) -> Summary:
+        raise Interrupted("interrupted")
+
+    FakeEngine(fails).put_in_place(monkeypatch)
+    assert main(["push", "--json", "a", "h:b"]) == 20
+    summary = json.loads(capfd.readouterr().out)
+    assert (summary["channel"], summary["cipher"], summary["exit_code"]) == ("ssh", "none", 20)
+    assert {name: summary[name] for name in COUNTED} == dict.fromkeys(COUNTED, 0)
 
 
 @pytest.mark.parametrize("words", [["-i"], ["--json", "-i"], ["-v", "--stats"]])

@@ -46,11 +46,11 @@ def test_items_are_those_of_rsync(place: Path) -> None:
     first = command("push", "-iH", "src/", "dst", cwd=place)
     assert set(first.out.splitlines()) == {
         "cd+++++++++ ./",
-        ">f+++++++++ a",
+        "hf+++++++++ a => z",
         "cL+++++++++ l -> a",
         "cd+++++++++ sub/",
         ">f+++++++++ sub/b",
-        "hf+++++++++ z => a",
+        ">f+++++++++ z",
     }
     assert command("push", "-iH", "src/", "dst", cwd=place) == Process(0, "", "")
     (place / "src" / "sub" / "b").write_bytes(b"longer")
@@ -131,7 +131,7 @@ def test_local_names_that_look_like_places(place: Path) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_a_run_with_20(number: signal.Signals, place: Path) -> None:
-    """One line, a summary, and nothing of the receiver's own is left for small files."""
+    """One line, a summary of what was done, and nothing of the receiver's own is left for small files."""
     (place / "big").write_bytes(os.urandom(1 << 20))
     process = start("push", "--json", "--progress", "--no-compress", "--bwlimit", "200", place / "big", place / "dst")
     with process:
@@ -141,7 +141,11 @@ def test_a_signal_ends_a_run_with_20(number: signal.Signals, place: Path) -> Non
         out, err = process.communicate(timeout=30)
     assert process.returncode == 20
     assert err.splitlines()[-1] == b"deltasync: interrupted"
-    assert json.loads(out.splitlines()[-1])["exit_code"] == 20
+    summary = json.loads(out.splitlines()[-1])
+    assert summary["exit_code"] == 20
+    assert (summary["files_total"], summary["files_sent"], summary["bytes_total"]) == (1, 0, 1 << 20)
+    assert summary["literal_bytes"] < 1 << 20
+    assert summary["bytes_sent"] > summary["literal_bytes"]
     assert not [name for name in os.listdir(place) if name.startswith(".deltasync~")]
 
 

@@ -20,7 +20,7 @@ PUSHED: list[bytes] = [
         section(b"d", Row(b"g", size=2000), Row(b"h")), section(b"out"), section(b"sub", Row(b"i", group=1), Row(b"j", group=1))
     ),
     hostile.entries_end(9),
-    hostile.pack((1, b"abc"), (6, b""), (7, b"")),
+    hostile.pack((1, b"abc"), (6, b""), (8, b"")),
     hostile.begin(5, 2000),
     hostile.data(5, b"y" * 500),
     hostile.abort(5, 1),

@@ -23,6 +23,7 @@ class Heard:
     problems: list[Problem] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     last: Progress = field(default_factory=Progress)
+    reached: Summary | None = None
 
     def item(self, code: str, path: bytes, link: bytes) -> None:
         """Keep an item."""
@@ -39,6 +40,10 @@ class Heard:
     def progress(self, progress: Progress) -> None:
         """Keep the last progress."""
         self.last = progress
+
+    def broken_off(self, reached: Summary) -> None:
+        """Keep what had been done."""
+        self.reached = reached
 
     @property
     def codes(self) -> dict[bytes, str]:

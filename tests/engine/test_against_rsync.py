@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import stat
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 import pytest
 
 from tests.engine.runs import Heard, push
-from tests.engine.trees import change, make
+from tests.engine.trees import change, make, walk
 
 pytestmark = pytest.mark.needs("rsync")
 
@@ -36,6 +37,8 @@ OPTIONS: list[tuple[list[str], dict[str, Any]]] = [
     ),
 ]
 
+LETTERS = {stat.S_IFREG: "f", stat.S_IFDIR: "d", stat.S_IFLNK: "L", stat.S_IFCHR: "D", stat.S_IFBLK: "D"}
+
 
 def rsync_items(options: list[str], source: bytes, dest: bytes) -> list[str]:
     """What rsync would do, as `CODE NAME` lines with names in octal escapes."""
@@ -46,12 +49,25 @@ def rsync_items(options: list[str], source: bytes, dest: bytes) -> list[str]:
     kept = {b"*deleting   " + line.removeprefix(refused) for line in done.stdout.splitlines() if line.startswith(refused)}
     # rsync ends some deleted directories in a slash and others not, depending on how it came to them.
     lines = [line.decode("ascii") for line in done.stdout.splitlines() if line[11:12] == b" " and line.rstrip(b"/") not in kept]
-    return sorted(line.rstrip("/") if line.startswith("*") else line for line in lines)
+    stand = {octal(path): LETTERS.get(stat.S_IFMT(os.lstat(dest + b"/" + path).st_mode), "S") for path in walk(dest)}
+    return sorted(_mended(line, stand) for line in lines)
+
+
+def _mended(line: str, stand: dict[str, str]) -> str:
+    """A line of rsync's without what says nothing: how a link differs from a thing of another type, and the slash of a deletion.
+
+    A name that is to become a hard link is compared even with a symlink or directory in its place (`hf.stp.....`), in a dry run also
+    where the real run prints `hf+++++++++`, since it has removed that thing by then. The link replaces something unlike it: it is new.
+    """
+    code, name = line[:11], line[12:]
+    if code[0] == "h" and stand.get(name, code[1]) != code[1]:
+        return f"{code[:2]}+++++++++ {name}"
+    return line.rstrip("/") if code[0] == "*" else line
 
 
 def octal(path: bytes) -> str:
-    r"""A path as rsync prints it in the C locale: control and non-ASCII bytes as `\#ooo`."""
-    return "".join(chr(byte) if 0x20 <= byte < 0x7F else f"\\#{byte:03o}" for byte in path)
+    r"""A path as rsync prints it in the C locale: control characters, but for tab and DEL, and non-ASCII bytes as `\#ooo`."""
+    return "".join(chr(byte) if 0x20 <= byte < 0x80 or byte == 0x09 else f"\\#{byte:03o}" for byte in path)
 
 
 def our_items(heard: Heard) -> list[str]:

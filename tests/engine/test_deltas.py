@@ -9,12 +9,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from blake3 import blake3
 
-from deltasync.engine import base as base_module
+from deltasync.delta.digest import leaf_bytes
+from deltasync.delta.match import Copy
+from deltasync.delta.signature import Signature
+from deltasync.delta.spans import Span
+from deltasync.engine import delta_file
 from deltasync.engine.base import Base
+from deltasync.engine.bases import Bases
 from deltasync.engine.delta_file import DeltaFile
 from deltasync.engine.errands import Errand
 from deltasync.errors import ExitCode
+from deltasync.fs.identity import Identity
+from deltasync.fs.index import Index, Remembered
 from tests.engine.runs import Heard, pull, push
 
 SIZE = 6 << 20
@@ -183,7 +191,7 @@ def test_a_signature_that_lies_leads_to_one_clean_resend(pair: tuple[Path, Path]
             buffer[1_000_000 - at] ^= len(seen) > 1
 
     monkeypatch.setattr(Base, "read", lie)
-    monkeypatch.setattr(base_module, "TICK_NS", 1 << 62)
+    monkeypatch.setattr(Identity, "settled", lambda self, at_ns: False)
     summary = push(source, dest)
     assert dest.read_bytes() == source.read_bytes()
     assert (summary.resent_whole, summary.exit_code) == (1, ExitCode.OK)
@@ -288,3 +296,63 @@ def test_the_slow_engine_rolls_over_a_bounded_part_and_says_so(pair: tuple[Path,
     assert summary.matched_bytes > 1 << 20
     assert [note for note in heard.notes if "python engine" in note] == heard.notes
     assert len(heard.notes) == 1
+
+
+def test_what_was_put_in_place_is_not_read_again_to_be_signed(pair: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The index knows the checksums of a file that came as a delta: the next delta reads of the base only what it copies."""
+    source, dest = pair
+    os.utime(source, (1_000_000, 1_000_000))
+    assert push(source, dest).resent_whole == 0
+    signed: list[int] = []
+    monkeypatch.setattr(Bases, "_sums", lambda self, base, piece, block_bytes: signed.append(block_bytes))
+    new = source.read_bytes() + b"appended"
+    source.write_bytes(new)
+    os.utime(source, (2_000_000, 2_000_000))
+    summary = push(source, dest)
+    assert dest.read_bytes() == new
+    assert signed == []
+    assert summary.literal_bytes == 8
+
+
+def test_what_the_index_says_wrongly_costs_a_resend_and_is_forgotten(pair: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A row that is not true of the base can't spoil the file, where the base's leaves are copied and hashed anew."""
+    source, dest = pair
+    find = Index.find
+    lies: list[Identity] = []
+
+    def lie(self: Index, identity: Identity) -> Remembered | None:
+        if find(self, identity) is not None or lies:
+            return None
+        lies.append(identity)
+        leaves = -(-identity.size // leaf_bytes(identity.size))
+        digests = [blake3(source.read_bytes()[at * 32768 : (at + 1) * 32768]).digest() for at in range(leaves)]
+        return Remembered(leaf_bytes(identity.size), bytes(4 * leaves), b"".join(digests))
+
+    monkeypatch.setattr(Index, "find", lie)
+    monkeypatch.setattr(Base, "leaf", lambda self, index: None)
+    summary = push(source, dest)
+    assert dest.read_bytes() == source.read_bytes()
+    assert len(lies) == summary.resent_whole == 1
+
+
+def test_content_that_is_new_for_long_is_sampled(tmp_path: Path, rng: random.Random, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Behind more new content than is rolled over in vain, the old content is found, and what was passed over just before is looked at."""
+    monkeypatch.setattr(delta_file, "SEGMENT_BYTES", 64 << 10)
+    monkeypatch.setattr(delta_file._batches, "__defaults__", (64 << 10,))
+    old = content(rng, 3 << 20)
+    source, dest = tmp_path / "source", tmp_path / "dest"
+    source.write_bytes(content(rng, (8 << 20) + 5) + old + content(rng, 8 << 20))
+    dest.write_bytes(old)
+    os.utime(dest, (1, 1))
+    searched: list[int] = []
+    search = DeltaFile._search
+
+    def count(self: DeltaFile, signature: Signature, spans: list[Span]) -> list[Copy]:
+        searched.append(signature.layout.block_bytes)
+        return search(self, signature, spans)
+
+    monkeypatch.setattr(DeltaFile, "_search", count)
+    summary = push(source, dest)
+    assert dest.read_bytes() == source.read_bytes()
+    assert summary.literal_bytes <= (16 << 20) + 5 + (64 << 10)
+    assert searched.count(32 << 10) < 260, "what is new is not rolled over from its start to its end"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from deltasync.errors import DestinationError, ExitCode, PeerFailure, SourceError
+from deltasync.errors import DestinationError, ExitCode, PeerFailure, Problem
 from tests.engine.runs import Heard, pull, push
 from tests.engine.trees import make, snapshot
 
@@ -105,9 +105,32 @@ def test_a_pull_is_a_push_with_the_roles_exchanged(tmp_path: Path) -> None:
     again = Heard()
     pull(tree + b"/", dest, hard_links=True, delete=True, heard=again)
     assert again.items == []
-    with pytest.raises(PeerFailure, match="can't be sent") as caught:
-        pull(os.fsencode(tmp_path / "nowhere"), dest)
-    assert caught.value.exit_code == SourceError.exit_code
+
+
+@pytest.mark.parametrize("place", ["dst", "no/parent/dst"])
+def test_a_pull_of_what_is_not_there_is_a_problem_of_each_source(source: Path, tmp_path: Path, place: str) -> None:
+    """Nothing is made or opened for it, not even where that could not be, and the run is 23; beside others the rest goes on."""
+    gone, dest = [os.fsencode(tmp_path / name) for name in ("gone", "lost")], tmp_path / place
+    heard = Heard()
+    summary = pull(*gone, dest, heard=heard, delete=True)
+    expected = [Problem(path, "this source can't be sent: No such file or directory") for path in gone]
+    assert heard.problems == list(summary.problems) == expected
+    assert (summary.exit_code, summary.files_total) == (ExitCode.PARTIAL, 0)
+    assert not dest.exists()
+    heard = Heard()
+    (tmp_path / "dst2").mkdir()
+    (tmp_path / "dst2" / "old").write_text("kept, since a source is missing")
+    summary = pull(gone[0], os.fsencode(source) + b"/", tmp_path / "dst2", heard=heard, delete=True)
+    assert heard.problems == list(summary.problems) == expected[:1]
+    assert summary.exit_code == ExitCode.PARTIAL
+    assert {path.name for path in (tmp_path / "dst2").iterdir()} == {path.name for path in source.iterdir()} | {"old"}
+
+
+def test_nothing_is_made_where_nothing_comes(source: Path, tmp_path: Path) -> None:
+    """A directory that is passed over makes no destination, as with rsync."""
+    assert push(source, tmp_path / "dst", recursive=False).exit_code == ExitCode.OK
+    assert pull(source, tmp_path / "dst", recursive=False).exit_code == ExitCode.OK
+    assert not (tmp_path / "dst").exists()
 
 
 def test_a_symlink_is_sent_as_itself_and_with_a_slash_followed(source: Path, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import stat
 from collections.abc import Iterator
 from typing import NamedTuple
 
-__all__ = ["Shape", "change", "make", "nasty_names", "snapshot"]
+__all__ = ["Shape", "change", "make", "nasty_names", "snapshot", "walk"]
 
 
 class Shape(NamedTuple):

@@ -1,0 +1,204 @@
+"""Bases from elsewhere: a renamed file is renamed, a copied one copied, an interrupted one goes on; what is deleted stays right."""
+
+from __future__ import annotations
+
+import os
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from deltasync.engine import elsewhere
+from deltasync.engine.elsewhere import Candidate
+from deltasync.errors import ExitCode
+from deltasync.patch.leftovers import partial_name
+from tests.engine.runs import Heard, push
+
+SIZE = 3 << 20
+
+
+def tree(directory: Path) -> dict[str, bytes]:
+    """Every file beneath a directory, by its path."""
+    return {str(path.relative_to(directory)): path.read_bytes() for path in sorted(directory.rglob("*")) if path.is_file()}
+
+
+@pytest.fixture
+def mirrored(tmp_path: Path, rng: random.Random) -> tuple[Path, Path]:
+    """A source with a few large files and a directory of some, and its mirror."""
+    source, dest = tmp_path / "source", tmp_path / "dest"
+    (source / "deep" / "er").mkdir(parents=True)
+    for place in ("one", "two", "deep/three", "deep/er/four"):
+        (source / place).write_bytes(rng.randbytes(SIZE))
+        os.utime(source / place, (1_000_000, 1_000_000))
+    push(f"{source}/".encode(), dest)
+    return source, dest
+
+
+def test_a_renamed_file_is_renamed(mirrored: tuple[Path, Path]) -> None:
+    """With `--delete` nothing of it is sent, and it is the very file that it was; the lines are those of a new and of a deleted file."""
+    source, dest = mirrored
+    inode = (dest / "one").stat().st_ino
+    (source / "one").rename(source / "deep" / "uno")
+    heard = Heard()
+    summary = push(f"{source}/".encode(), dest, heard=heard, delete=True)
+    assert tree(dest) == tree(source)
+    assert (summary.literal_bytes, summary.matched_bytes, summary.files_deleted, summary.files_sent) == (0, SIZE, 1, 1)
+    assert (dest / "deep" / "uno").stat().st_ino == inode
+    assert heard.codes[b"one"] == "*deleting"
+    assert heard.codes[b"deep/uno"] == ">f+++++++++"
+    assert push(f"{source}/".encode(), dest, delete=True).entries_changed == 0
+
+
+def test_a_renamed_file_with_edits_inside_is_renamed_and_patched(mirrored: tuple[Path, Path], rng: random.Random) -> None:
+    """Only the edits travel; more and less at the end make no difference."""
+    source, dest = mirrored
+    for place, size in (("one", SIZE + 70_000), ("two", SIZE - 70_000)):
+        content = bytearray((source / place).read_bytes())
+        content[1_000_000:1_000_100] = rng.randbytes(100)
+        content[2_000_000:2_100_000] = bytes(100_000)
+        content = content[:size] + rng.randbytes(max(size - SIZE, 0))
+        (source / place).unlink()
+        (source / f"new-{place}").write_bytes(content)
+    inodes = {(dest / place).stat().st_ino for place in ("one", "two")}
+    summary = push(f"{source}/".encode(), dest, delete=True)
+    assert tree(dest) == tree(source)
+    assert {(dest / f"new-{place}").stat().st_ino for place in ("one", "two")} <= inodes
+    assert summary.literal_bytes < 500_000
+    assert (summary.files_deleted, summary.resent_whole) == (2, 0)
+
+
+def test_a_renamed_directory(mirrored: tuple[Path, Path]) -> None:
+    """What was in it is renamed with it, at any depth."""
+    source, dest = mirrored
+    (source / "deep").rename(source / "moved")
+    summary = push(f"{source}/".encode(), dest, delete=True)
+    assert tree(dest) == tree(source)
+    assert (summary.literal_bytes, summary.matched_bytes) == (0, 2 * SIZE)
+    assert not (dest / "deep").exists()
+
+
+@pytest.mark.parametrize("options", [{}, {"delete": True, "max_delete": 5}], ids=["without --delete", "with --max-delete"])
+def test_what_may_not_be_taken_is_copied(mirrored: tuple[Path, Path], options: dict[str, Any]) -> None:
+    """Without `--delete` the old file stays, untouched; where deletions may stop before it, it is copied first."""
+    source, dest = mirrored
+    before = (dest / "one").stat()
+    (source / "one").rename(source / "uno")
+    summary = push(f"{source}/".encode(), dest, **options)
+    assert (dest / "uno").read_bytes() == (source / "uno").read_bytes()
+    assert (summary.literal_bytes, summary.matched_bytes) == (0, SIZE)
+    assert (dest / "uno").stat().st_ino != before.st_ino
+    if not options:
+        assert (dest / "one").stat() == before
+
+
+def test_what_a_filter_protects_is_never_taken(mirrored: tuple[Path, Path]) -> None:
+    """An excluded file at the destination is no base that is renamed, whatever it resembles."""
+    source, dest = mirrored
+    (source / "one").rename(source / "uno")
+    push(f"{source}/".encode(), dest, delete=True, rules=(b"- one",))
+    assert (dest / "uno").read_bytes() == (dest / "one").read_bytes() == (source / "uno").read_bytes()
+
+
+def test_a_copied_file_is_copied_there(mirrored: tuple[Path, Path]) -> None:
+    """A second file of the same content is made from the first, which stays what it is."""
+    source, dest = mirrored
+    (source / "copy").write_bytes((source / "one").read_bytes())
+    before = (dest / "one").stat()
+    summary = push(f"{source}/".encode(), dest, delete=True)
+    assert tree(dest) == tree(source)
+    assert (summary.literal_bytes, summary.matched_bytes) == (0, SIZE)
+    assert (dest / "one").stat() == before
+
+
+def test_a_later_version_under_a_similar_name(mirrored: tuple[Path, Path], rng: random.Random) -> None:
+    """A dump of the next day is made from that of the day before."""
+    source, dest = mirrored
+    old = rng.randbytes(SIZE)
+    (source / "dump-2031-05-01.sql").write_bytes(old)
+    push(f"{source}/".encode(), dest)
+    (source / "dump-2031-05-02.sql").write_bytes(old[:1_000_000] + b"a new row" + old[1_000_000:])
+    summary = push(f"{source}/".encode(), dest)
+    assert tree(dest) == tree(source)
+    assert summary.literal_bytes < 10_000
+
+
+def test_nothing_is_taken_while_parts_of_the_source_can_not_be_read(mirrored: tuple[Path, Path]) -> None:
+    """Deletions are held back then, and so is what would take a file away."""
+    source, dest = mirrored
+    (source / "one").rename(source / "uno")
+    heard = Heard()
+    assert push(f"{source}/".encode(), f"{source}/gone".encode(), dest, heard=heard, delete=True).exit_code is ExitCode.PARTIAL
+    assert (dest / "one").read_bytes() == (dest / "uno").read_bytes()
+
+
+def test_a_file_that_is_open_elsewhere_is_not_changed_under_its_reader(mirrored: tuple[Path, Path], rng: random.Random) -> None:
+    """Who has the old file open goes on reading the old content; the file is copied."""
+    source, dest = mirrored
+    old = (dest / "one").read_bytes()
+    new = bytearray(old)
+    new[100_000:200_000] = rng.randbytes(100_000)
+    (source / "one").unlink()
+    (source / "uno").write_bytes(new)
+    with (dest / "one").open("rb") as reader:
+        summary = push(f"{source}/".encode(), dest, delete=True)
+        assert reader.read() == old
+    assert tree(dest) == tree(source)
+    assert summary.matched_bytes > SIZE // 2
+
+
+def test_a_file_with_several_names_is_not_changed_under_the_others(mirrored: tuple[Path, Path], rng: random.Random) -> None:
+    """A snapshot that shares the file keeps its content."""
+    source, dest = mirrored
+    snapshot = dest.parent / "snapshot"
+    os.link(dest / "one", snapshot)
+    old = snapshot.read_bytes()
+    new = bytearray(old)
+    new[100_000:200_000] = rng.randbytes(100_000)
+    (source / "one").unlink()
+    (source / "uno").write_bytes(new)
+    push(f"{source}/".encode(), dest, delete=True)
+    assert snapshot.read_bytes() == old
+    assert tree(dest) == tree(source)
+
+
+def test_what_an_interrupted_run_left_is_used(mirrored: tuple[Path, Path], rng: random.Random) -> None:
+    """A new file goes on from its partial, which is gone afterwards."""
+    source, dest = mirrored
+    content = rng.randbytes(SIZE)
+    (source / "five").write_bytes(content)
+    partial = dest / os.fsdecode(partial_name(b"five"))
+    partial.write_bytes(content[: SIZE - 500_000])
+    summary = push(f"{source}/".encode(), dest)
+    assert tree(dest) == tree(source)
+    assert summary.literal_bytes <= 500_000 + 32_768
+
+
+def test_a_partial_of_other_content_does_no_harm(mirrored: tuple[Path, Path], rng: random.Random) -> None:
+    """Whatever stands under a name of ours, what arrives is what was sent."""
+    source, dest = mirrored
+    (source / "five").write_bytes(rng.randbytes(SIZE))
+    partial = dest / os.fsdecode(partial_name(b"five"))
+    partial.write_bytes(rng.randbytes(SIZE + 5))
+    assert push(f"{source}/".encode(), dest).exit_code is ExitCode.OK
+    assert tree(dest) == tree(source)
+
+
+def test_the_table_is_bounded(mirrored: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beyond its bounds files come whole, and the result is the same."""
+    source, dest = mirrored
+    monkeypatch.setattr(elsewhere, "MAX_CANDIDATES", 0)
+    (source / "one").rename(source / "uno")
+    summary = push(f"{source}/".encode(), dest, delete=True)
+    assert tree(dest) == tree(source)
+    assert summary.matched_bytes == 0
+
+
+def test_a_first_push_does_not_wait(tmp_path: Path, rng: random.Random) -> None:
+    """Into a destination that it makes, nothing is looked for."""
+    source = tmp_path / "source"
+    source.mkdir()
+    (source / "one").write_bytes(rng.randbytes(SIZE))
+    summary = push(f"{source}/".encode(), tmp_path / "dest")
+    assert (summary.literal_bytes, summary.exit_code) == (SIZE, ExitCode.OK)
+    assert Candidate(b"", b"x", 1, 2, extra=False).partial is False
