@@ -7,7 +7,7 @@ import os
 from deltasync.engine.base import Base
 from deltasync.engine.bases import Bases
 from deltasync.engine.deletions import Deletions
-from deltasync.engine.delta_stream import DeltaStream
+from deltasync.engine.delta_stream import DeltaStream, Places
 from deltasync.engine.errands import Errand, Errands
 from deltasync.engine.ground import Ground
 from deltasync.engine.links import Links
@@ -16,7 +16,7 @@ from deltasync.engine.streams import Expected, WholeStream
 from deltasync.errors import RemoteProtocolError
 from deltasync.fs.root import Dir
 from deltasync.patch.attributes import Lost
-from deltasync.patch.staging import Staged, put_small
+from deltasync.patch.staging import Kept, Staged, put_small
 from deltasync.tree.entry import Entry
 from deltasync.tree.names import join
 from deltasync.wire.messages import FileAbort, FileBegin, FileCopy, FileData, FileEnd, FileZeros, Pack, pack_slices
@@ -136,15 +136,13 @@ class Arrivals:
         base = self._bases.get(message.file_id)
         stream = WholeStream(expected, entry) if base is None else self._delta_stream(expected, entry, base)
         self._streams[message.file_id] = stream
-        try:
-            if isinstance(stream, DeltaStream):
-                stream.begin()
-            else:
-                stream.staged = self._staged(expected, entry)
-        except OSError as error:
-            self._fail(stream, error)
         if isinstance(stream, DeltaStream):
             self._errands.begin(message.file_id, self._follow(message.file_id, stream))
+        else:
+            try:
+                stream.staged = self._staged(expected, entry)
+            except OSError as error:
+                self._fail(stream, error)
         self.current = join(expected.directory, entry.name)
 
     def _staged(self, expected: Expected, entry: Entry) -> Staged:
@@ -154,17 +152,30 @@ class Arrivals:
     def _delta_stream(self, expected: Expected, entry: Entry, base: Base) -> DeltaStream:
         """Open the stream of a delta; a base that is to be deleted may become the file itself."""
 
-        def place() -> Staged:
+        def stage() -> Staged:
             staged = self._staged(expected, entry)
             staged.stretch()
             return staged
+
+        def keep() -> Kept | None:
+            return self._kept(expected, entry, base)
 
         def adopt() -> Staged | None:
             return self._adopted(expected, entry, base)
 
         candidate = base.candidate
         may = candidate is not None and (candidate.partial or (candidate.extra and self._deletions.may_take))
-        return DeltaStream(expected, entry, base, self._pool, self._bases.kernel, place, adopt if may else None)
+        return DeltaStream(expected, entry, base, self._pool, self._bases.kernel, Places(stage, keep, adopt if may else None))
+
+    def _kept(self, expected: Expected, entry: Entry, base: Base) -> Kept | None:
+        """Leave a base in its place that is the wanted file already, unless a new file would belong to others than it does."""
+        status = os.fstat(base.fd)
+        attributes, abilities = self._ground.fresh(entry, expected.current), self._ground.abilities
+        ours = attributes.uid is not None or status.st_uid == abilities.uid
+        ours = ours and (attributes.gid is not None or status.st_gid == abilities.gid)
+        if base.candidate is not None or not ours or status.st_nlink > 1:
+            return None
+        return Kept(self._directory(expected.directory), entry.name, base.fd)
 
     def _adopted(self, expected: Expected, entry: Entry, base: Base) -> Staged | None:
         """Take a base that `--delete` would remove anyway, to be renamed."""
@@ -188,10 +199,7 @@ class Arrivals:
         stream = self._stream(message.file_id)
         if not isinstance(stream, DeltaStream):
             raise RemoteProtocolError("the peer copies from a base that it was not offered")
-        try:
-            stream.copy(message)
-        except OSError as error:
-            self._fail(stream, error)
+        stream.copy(message)
         self._credit(stream)
 
     def data(self, message: FileData) -> None:
@@ -218,10 +226,7 @@ class Arrivals:
         if not stream.complete:
             raise RemoteProtocolError("the peer ended a file before all of it had come")
         if isinstance(stream, DeltaStream):
-            try:
-                stream.end(message.digest)
-            except OSError as error:
-                self._fail(stream, error)
+            stream.end(message.digest)
             return
         del self._streams[message.file_id]
         self._settle(stream.expected)

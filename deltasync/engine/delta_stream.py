@@ -24,14 +24,14 @@ from deltasync.engine.reading import Changing, read_exactly
 from deltasync.engine.streams import Expected
 from deltasync.errors import RemoteProtocolError
 from deltasync.fs.index import Remembered
-from deltasync.patch.staging import Staged
+from deltasync.patch.staging import Kept, Staged
 from deltasync.tree.entry import Entry
 from deltasync.wire.messages import FileCopy
 
-__all__ = ["DeltaStream"]
+__all__ = ["DeltaStream", "Places"]
 
-MAX_COPYING = 1
-"""Two threads that write to one file only wait for each other, and burn a core while they do: 5 s of system time for 1 GiB, not 0.7."""
+MAX_COPYING = 3
+"""How many batches of ranges of a file may wait for the thread that writes."""
 MAX_WAITING_RANGES = 1 << 18
 """Most ranges that may wait to be copied; a sender needs no more than one for two blocks of a signature."""
 
@@ -53,6 +53,21 @@ class _Copied(NamedTuple):
     leaves: Leaves
 
 
+class Places(NamedTuple):
+    """Where a file that comes as a delta may go; which of them, is decided when it shows what of the base it keeps.
+
+    Attributes:
+        stage: Stages a new file.
+        keep: The base stays and takes attributes only, since it is the file already; its result is None if that can't be.
+        adopt: The base is renamed and patched, since all that is kept of it keeps its offset; its result is None if that can't be. None
+            where it may not be.
+    """
+
+    stage: Callable[[], Staged]
+    keep: Callable[[], Kept | None]
+    adopt: Callable[[], Staged | None] | None
+
+
 class DeltaStream:
     """A file that comes as a delta.
 
@@ -62,9 +77,7 @@ class DeltaStream:
         base: What the sender knows the checksums of; it stays its owner's.
         pool: What copies and hashes.
         kernel: The engine.
-        place: Stages a new file for it.
-        adopt: Takes the base itself, with its content, to be the file; None if that may not be, and its result if it can't be. It is asked
-            once it is known that all ranges stand in the base where they stand in the file.
+        places: Where the file may go.
 
     Attributes:
         expected, entry: As given; `expected.credited` grows.
@@ -80,12 +93,11 @@ class DeltaStream:
         base: Base,
         pool: Pool,
         kernel: Kernel,
-        place: Callable[[], Staged],
-        adopt: Callable[[], Staged | None] | None,
+        places: Places,
     ) -> None:
         self.expected = expected
         self.entry = entry
-        self.staged: Staged | None = None
+        self.staged: Staged | Kept | None = None
         self.error: OSError | None = None
         self._base = base
         self._pool = pool
@@ -93,10 +105,11 @@ class DeltaStream:
         self._patch = Patch(base.size, entry.size)
         self._leaf_bytes = leaf_bytes(entry.size)
         self._leaves: Leaves = {}
-        self._place = place
-        self._adopt = adopt
+        self._places = places
+        self._undecided = True
         self._adopted = False
         self._held: list[Copy] = []
+        self._held_end = 0
         self._ranges: deque[Copy] = deque()
         self._running: deque[Future[_Copied]] = deque()
         self._digest: bytes | None = None
@@ -123,9 +136,12 @@ class DeltaStream:
         try:
             for copy in map(Copy, message.target_at, message.base_at, message.lengths):
                 self._patch.copy(copy)
-                (self._ranges if self._adopt is None else self._held).append(copy)
-                if copy.target_at != copy.base_at:
+                if self._undecided and (
+                    copy.target_at != copy.base_at or (self._places.adopt is None and copy.target_at != self._held_end)
+                ):
                     self._go_on_beside()
+                (self._held if self._undecided else self._ranges).append(copy)
+                self._held_end = copy.target_at + copy.length
         except ValueError as error:
             raise RemoteProtocolError(f"the peer sent a malformed delta: {error}") from error
         if len(self._ranges) + len(self._held) > MAX_WAITING_RANGES:
@@ -141,10 +157,10 @@ class DeltaStream:
         self._settle_place()
         view = memoryview(content)
         at = 0
-        for start, end in self._places(len(view)):
+        for start, end in self._filled(len(view)):
             piece = view[at : at + end - start]
             at += end - start
-            if self.staged is not None:
+            if isinstance(self.staged, Staged):
                 self.staged.put(start, piece)
                 for index, begin, stop in self._whole_leaves(start, end - start):
                     self._leaves[index] = self._leaf(piece[begin - start : stop - start])
@@ -152,14 +168,14 @@ class DeltaStream:
     def zeros(self, count: int) -> None:
         """Take a run of zeros among the literals; raises as `data`. What was staged is zeros from the start, unless it was a base."""
         self._settle_place()
-        places = self._places(count)
-        if self._adopted and self.staged is not None:
+        places = self._filled(count)
+        if self._adopted and isinstance(self.staged, Staged):
             zeros = memoryview(bytes(min(count, SEGMENT_BYTES)))
             for start, end in places:
                 for at in range(start, end, len(zeros)):
                     self.staged.put(at, zeros[: end - at])
 
-    def _places(self, count: int) -> list[Span]:
+    def _filled(self, count: int) -> list[Span]:
         try:
             return self._patch.fill(count)
         except ValueError as error:
@@ -171,46 +187,39 @@ class DeltaStream:
         return self._patch.complete
 
     def end(self, digest: bytes) -> None:
-        """Take note that all has come, and what its digest is; `steps` goes on to prove it.
-
-        Raises:
-            OSError: It can't be staged.
-        """
+        """Take note that all has come, and what its digest is; `steps` goes on to prove it."""
+        if self._undecided and self._places.adopt is None and self._patch.matched_bytes == self.entry.size == self._base.size:
+            self._stay_with(self._places.keep() if self._base.unchanged else None)
         self._settle_place()
         self._digest = digest
 
-    def begin(self) -> None:
-        """Stage the file, unless the base may become it, which shows later.
-
-        Raises:
-            OSError: It can't be staged.
-        """
-        if self._adopt is None:
-            self.staged = self._place()
-
     def _go_on_beside(self) -> None:
-        """Copy from the base, which stays what it is.
-
-        Raises:
-            OSError: The file can't be staged.
-        """
-        if self._adopt is not None:
-            self._adopt = None
+        """Copy from the base, which stays what it is."""
+        if self._undecided:
+            self._undecided = False
             self._ranges.extend(self._held)
             self._held.clear()
-            self.staged = self._place()
+            try:
+                self.staged = self._places.stage()
+            except OSError as error:
+                # What still comes is passed over; the end tells.
+                self.error = error
 
     def _settle_place(self) -> None:
         """Now that all ranges are known, have the base become the file if it may."""
-        if self._adopt is None:
+        if not self._undecided:
             return
-        staged = self._adopt() if self._base.unchanged else None
-        if staged is None:
-            self._go_on_beside()
+        if self._places.adopt is not None and self._base.unchanged:
+            self._stay_with(self._places.adopt())
+            self._adopted = not self._undecided
+        self._go_on_beside()
+
+    def _stay_with(self, place: Staged | Kept | None) -> None:
+        """Have the base be the file, if it can be: then nothing is copied, and what it vouches for is known."""
+        if place is None:
             return
-        self._adopt = None
-        self.staged = staged
-        self._adopted = True
+        self.staged = place
+        self._undecided = False
         for target_at, _, length in self._held:
             for index, _, end in self._whole_leaves(target_at, length):
                 vouched = self._base.leaf(index) if self._same_grid(end) else None
@@ -264,8 +273,8 @@ class DeltaStream:
             copy = Copy(target_at, base_at, take)
             batch.append(copy)
             size += take
-        if self.staged is not None and self.error is None:
-            self._running.append(self._pool.submit(self._copy, self.staged, batch))
+        if isinstance(self.staged, Staged) and self.error is None:
+            self._running.append(self._pool.write(self._copy, self.staged, batch))
 
     def _copy(self, staged: Staged, batch: list[Copy]) -> _Copied:
         """Copy ranges of the base; runs on the pool."""
@@ -314,7 +323,7 @@ class DeltaStream:
                 whole.append((index, index * unit, stop))
         return whole
 
-    def _hash_the_rest(self, staged: Staged) -> Errand:
+    def _hash_the_rest(self, staged: Staged | Kept) -> Errand:
         """Hash those leaves that are made of more than one piece."""
         missing = [index for index in range(-(-self.entry.size // self._leaf_bytes)) if index not in self._leaves]
         step = max(SEGMENT_BYTES // self._leaf_bytes, 1)
@@ -323,7 +332,7 @@ class DeltaStream:
             yield future.done
             self._leaves.update(future.result())
 
-    def _hash(self, staged: Staged, indexes: list[int]) -> Leaves:
+    def _hash(self, staged: Staged | Kept, indexes: list[int]) -> Leaves:
         """Hash some leaves of what is staged; runs on the pool."""
         leaves: Leaves = {}
         for index in indexes:

@@ -58,7 +58,7 @@ class Pool:
         wake: Called on a pool thread whenever a piece of work is done.
 
     Attributes:
-        threads: How many threads it has.
+        threads: How many threads it has, beside one that writes.
         depth: How many pieces of one file may be under way.
     """
 
@@ -67,13 +67,22 @@ class Pool:
         self.depth = self.threads + 2
         self._wake = wake
         self._executor: ThreadPoolExecutor | None = None
+        self._writer: ThreadPoolExecutor | None = None
         self._own = threading.local()
 
     def submit(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Future[T]:
         """Have `work` done; its result or error is in the future."""
         if self._executor is None:
             self._executor = ThreadPoolExecutor(self.threads, "deltasync-pool")
-        future = self._executor.submit(work, *args, **kwargs)
+        return self._awaited(self._executor.submit(work, *args, **kwargs))
+
+    def write(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+        """Have `work` that writes to files done, in the order in which it comes: by one thread, since two only wait for each other."""
+        if self._writer is None:
+            self._writer = ThreadPoolExecutor(1, "deltasync-writer")
+        return self._awaited(self._writer.submit(work, *args, **kwargs))
+
+    def _awaited(self, future: Future[T]) -> Future[T]:
         future.add_done_callback(lambda _: self._wake())
         return future
 
@@ -102,6 +111,7 @@ class Pool:
 
     def close(self) -> None:
         """Drop what has not begun and wait for what has."""
-        if self._executor is not None:
-            self._executor.shutdown(cancel_futures=True)
-            self._executor = None
+        for executor in (self._executor, self._writer):
+            if executor is not None:
+                executor.shutdown(cancel_futures=True)
+        self._executor = self._writer = None

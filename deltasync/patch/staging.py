@@ -16,7 +16,7 @@ from deltasync.fs.locks import lock, nobody_else
 from deltasync.patch.attributes import Attributes, Lost, apply_fd
 from deltasync.patch.leftovers import clean_stale, partial_name, spare_partial_name, unique_name
 
-__all__ = ["PARTIAL_MIN_BYTES", "Buffer", "Staged", "clean_stale", "put_small"]
+__all__ = ["PARTIAL_MIN_BYTES", "Buffer", "Kept", "Staged", "clean_stale", "put_small"]
 
 Buffer = bytes | bytearray | memoryview
 
@@ -317,6 +317,43 @@ class Staged:
         with suppress(OSError):
             os.close(fd)
         os.close(self._dir_fd)
+
+
+class Kept:
+    """A file that turned out to be what it shall be already: it stays where it is, and takes its attributes. Its form is that of `Staged`.
+
+    Attributes:
+        fd: The file's descriptor; it stays the caller's.
+        status: What it is, after `commit`.
+    """
+
+    def __init__(self, dir_fd: int, name: bytes, fd: int) -> None:
+        self.fd = fd
+        self.status: os.stat_result | None = None
+        self._dir_fd = os.dup(dir_fd)
+        self._name = name
+
+    def complete(self) -> None:
+        """Do nothing: every byte has long been in its place."""
+
+    def commit(self, attributes: Attributes) -> Lost:
+        """Give the file its attributes; returns which of them could not be kept.
+
+        Raises:
+            OSError: They can't be set, or another file has the name now.
+        """
+        if not os.path.samestat(os.fstat(self.fd), os.stat(self._name, dir_fd=self._dir_fd, follow_symlinks=False)):
+            raise FileNotFoundError(errno.ENOENT, "another file came into its place")
+        lost = apply_fd(self.fd, attributes)
+        self.status = os.fstat(self.fd)
+        self.abandon(keep=True)
+        return lost
+
+    def abandon(self, *, keep: bool) -> None:  # noqa: ARG002 - as `Staged.abandon`.
+        """Leave the file as it is."""
+        fd, self._dir_fd = self._dir_fd, -1
+        if fd >= 0:
+            os.close(fd)
 
 
 def _new_file(dir_fd: int, name: bytes) -> tuple[bytes, int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import random
 from collections.abc import Callable
@@ -23,6 +24,7 @@ from deltasync.engine.errands import Errand
 from deltasync.errors import ExitCode
 from deltasync.fs.identity import Identity
 from deltasync.fs.index import Index, Remembered
+from deltasync.patch.staging import Buffer, Staged
 from tests.engine.runs import Heard, pull, push
 
 SIZE = 6 << 20
@@ -356,3 +358,72 @@ def test_content_that_is_new_for_long_is_sampled(tmp_path: Path, rng: random.Ran
     assert dest.read_bytes() == source.read_bytes()
     assert summary.literal_bytes <= (16 << 20) + 5 + (64 << 10)
     assert searched.count(32 << 10) < 260, "what is new is not rolled over from its start to its end"
+
+
+def test_a_file_that_is_what_it_shall_be_stays_where_it_is(pair: tuple[Path, Path]) -> None:
+    """Only its attributes change: nothing is written, and it is the same file."""
+    source, dest = pair
+    dest.write_bytes(source.read_bytes())
+    os.utime(dest, (1, 1))
+    os.chmod(source, 0o604)
+    before = dest.stat()
+    summary = push(source, dest)
+    after = dest.stat()
+    assert (summary.literal_bytes, summary.matched_bytes, summary.resent_whole) == (0, SIZE, 0)
+    assert (after.st_ino, after.st_blocks) == (before.st_ino, before.st_blocks)
+    assert (after.st_mtime_ns, after.st_mode) == (source.stat().st_mtime_ns, source.stat().st_mode)
+    assert push(source, dest).entries_changed == 0
+
+
+def test_a_snapshot_that_shares_the_file_keeps_its_attributes(pair: tuple[Path, Path]) -> None:
+    """A file of several names is replaced, also where only its time differs."""
+    source, dest = pair
+    dest.write_bytes(source.read_bytes())
+    os.utime(dest, (1, 1))
+    snapshot = dest.with_name("snapshot")
+    os.link(dest, snapshot)
+    push(source, dest)
+    assert snapshot.stat().st_mtime == 1
+    assert dest.read_bytes() == source.read_bytes()
+    assert dest.stat().st_mtime_ns == source.stat().st_mtime_ns
+
+
+@pytest.mark.parametrize("edit", [overwritten, untouched, moved])
+def test_a_destination_that_takes_no_file_is_reported(
+    edit: Edit, pair: tuple[Path, Path], rng: random.Random, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The disk is full when the file is staged: one problem, what comes is passed over, and the old file stays."""
+    source, dest = pair
+    old = dest.read_bytes()
+    new = bytearray(old)
+    edit(new, rng)
+    source.write_bytes(new)
+    os.link(dest, dest.with_name("other"))
+
+    def full(*_: object, **__: object) -> Staged:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Staged, "create", full)
+    heard = Heard()
+    assert push(source, dest, heard=heard).exit_code is ExitCode.LOCAL_IO
+    assert [problem.path for problem in heard.problems] == [b"dest"]
+    assert dest.read_bytes() == old
+
+
+def test_a_disk_that_fills_up_leaves_the_old_file(pair: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The error comes while ranges are copied: the old file stays whole, and nothing is left behind."""
+    source, dest = pair
+    old = dest.read_bytes()
+    put = Staged.put
+
+    def fill(self: Staged, at: int, data: Buffer) -> None:
+        if at > 2_000_000:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        put(self, at, data)
+
+    monkeypatch.setattr(Staged, "put", fill)
+    heard = Heard()
+    assert push(source, dest, heard=heard).exit_code is ExitCode.LOCAL_IO
+    assert len(heard.problems) == 1
+    assert dest.read_bytes() == old
+    assert sorted(os.listdir(dest.parent)) == ["dest", "source"]
