@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import Future
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from blake3 import blake3
 
@@ -27,6 +26,9 @@ from deltasync.fs.index import Remembered
 from deltasync.patch.staging import Kept, Staged
 from deltasync.tree.entry import Entry
 from deltasync.wire.messages import FileCopy
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
 
 __all__ = ["DeltaStream", "Places"]
 

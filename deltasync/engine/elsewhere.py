@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterator
-from difflib import SequenceMatcher
 from typing import NamedTuple
 
 import msgspec
@@ -204,6 +203,8 @@ def _comparable(one: int, other: int) -> bool:
 
 
 def _most_similar(entry: Entry, candidates: list[Candidate]) -> Candidate | None:
+    from difflib import SequenceMatcher
+
     best, most = None, SIMILAR
     for candidate in candidates[:MAX_COMPARED]:
         if not _comparable(candidate.size, entry.size):

@@ -6,11 +6,13 @@ import os
 import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor, wait
-from typing import ParamSpec, TypeVar
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 from deltasync.delta.blocks import Layout
 from deltasync.delta.spans import Span
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future, ThreadPoolExecutor
 
 __all__ = ["SEGMENT_BYTES", "Pool", "default_threads", "pieces", "settle"]
 
@@ -42,13 +44,21 @@ def pieces(layout: Layout) -> Iterator[list[Span]]:
         yield piece
 
 
+def _executor(threads: int, name: str) -> ThreadPoolExecutor:
+    from concurrent.futures import ThreadPoolExecutor as Made
+
+    return Made(threads, name)
+
+
 def settle(futures: Iterable[Future[T]]) -> None:
     """Drop what has not begun, and wait for what has."""
+    from concurrent.futures import wait
+
     wait([future for future in futures if not future.cancel()])
 
 
 class Pool:
-    """Runs work on threads; nothing is started before the first piece of work.
+    """Runs work on threads; nothing is started, and the library for it not loaded, before the first piece of work.
 
     Work must not raise anything but what its caller expects of its future, and looks after nothing but its arguments: all state belongs to
     the control thread. What waits is bounded by the callers, who hand over no more than `depth` pieces for one file.
@@ -73,13 +83,13 @@ class Pool:
     def submit(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Future[T]:
         """Have `work` done; its result or error is in the future."""
         if self._executor is None:
-            self._executor = ThreadPoolExecutor(self.threads, "deltasync-pool")
+            self._executor = _executor(self.threads, "deltasync-pool")
         return self._awaited(self._executor.submit(work, *args, **kwargs))
 
     def write(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Future[T]:
         """Have `work` that writes to files done, in the order in which it comes: by one thread, since two only wait for each other."""
         if self._writer is None:
-            self._writer = ThreadPoolExecutor(1, "deltasync-writer")
+            self._writer = _executor(1, "deltasync-writer")
         return self._awaited(self._writer.submit(work, *args, **kwargs))
 
     def _awaited(self, future: Future[T]) -> Future[T]:
