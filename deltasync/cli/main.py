@@ -5,6 +5,7 @@ Every error ends here as one line and an exit code; a traceback is for those who
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from collections.abc import Sequence
@@ -30,12 +31,17 @@ A trailing slash on SRC means its contents.
   deltasync --version                      version, engine, protocol and Python
 """
 
+GC_ALLOCATIONS = 50_000
+"""After how many more objects made than dropped cycles are looked for; Python's own number is 700."""
+
 
 def entry() -> NoReturn:
     """Run the command and end the process with its exit code.
 
-    It ends without taking the interpreter apart: nothing is left to be done, and whoever waits for the end waits 20 ms less.
+    It ends without taking the interpreter apart: nothing is left to be done, and whoever waits for the end waits 20 ms less. Cycles are
+    looked for seldom: hardly any are made, and looking among all that is loaded takes a tenth of the start.
     """
+    gc.set_threshold(GC_ALLOCATIONS)
     code = main()
     for stream in (sys.stdout, sys.stderr):
         # Nobody reads any more, or the stream is closed: that was dealt with where something was written.

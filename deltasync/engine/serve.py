@@ -1,4 +1,7 @@
-"""The side that was connected to: it does what the other side asks for, within the limits that it was started with."""
+"""The side that was connected to: it does what the other side asks for, within the limits that it was started with.
+
+Of the two roles only that one is loaded which is asked for.
+"""
 
 from __future__ import annotations
 
@@ -6,14 +9,9 @@ import threading
 from dataclasses import dataclass
 
 from deltasync.channel.stream import Link
-from deltasync.detect.sources import Sources
-from deltasync.engine.destination import open_destination
-from deltasync.engine.ground import Abilities, Ground
 from deltasync.engine.handshake import accept, opening, ready
 from deltasync.engine.peer import Peer
-from deltasync.engine.receiver import Receiver
 from deltasync.engine.reporter import RemoteReporter
-from deltasync.engine.sender import Sender
 from deltasync.errors import (
     AuthenticationError,
     ConnectionLost,
@@ -114,6 +112,10 @@ def serve_link(link: Link, limits: Limits, stop: threading.Event) -> int:
 
 
 def _receive(peer: Peer, setup: Setup, limits: Limits, reporter: RemoteReporter) -> None:
+    from deltasync.engine.destination import open_destination
+    from deltasync.engine.ground import Abilities, Ground
+    from deltasync.engine.receiver import Receiver
+
     if limits.read_only:
         raise AuthenticationError("this deltasync serves read-only: nothing can be pushed to it")
     filters = _filters(setup.settings)
@@ -136,6 +138,9 @@ def _filters(settings: Settings) -> Filters:
 
 
 def _send(peer: Peer, setup: Setup, limits: Limits, reporter: RemoteReporter) -> None:
+    from deltasync.detect.sources import Sources
+    from deltasync.engine.sender import Sender
+
     sources = Sources(setup.places, beneath=limits.beneath, recursive=setup.settings.recursive)
     try:
         filters = _filters(setup.settings)

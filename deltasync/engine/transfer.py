@@ -1,4 +1,7 @@
-"""One push or pull over one connection, from the first message to the sum."""
+"""One push or pull over one connection, from the first message to the sum.
+
+Of the two roles only that one is loaded which is needed, while the connection is being made.
+"""
 
 from __future__ import annotations
 
@@ -7,24 +10,24 @@ import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from deltasync._native import engine_name
-from deltasync.detect.sources import Sources
 from deltasync.engine.connecting import Connection, Connector
-from deltasync.engine.destination import open_destination
-from deltasync.engine.ground import Abilities, Ground
 from deltasync.engine.handshake import ask, opening
 from deltasync.engine.job import Job, Observer, Summary
 from deltasync.engine.peer import Peer
-from deltasync.engine.receiver import Receiver
 from deltasync.engine.reporter import LocalReporter, reason
-from deltasync.engine.sender import Sender
 from deltasync.engine.tally import NOTHING
 from deltasync.errors import ConnectionLost, DeltasyncError, Interrupted, RemoteProtocolError, UsageError, worst
 from deltasync.tree.filters import Filters
 from deltasync.tree.names import shown
 from deltasync.tree.sources import top_names
 from deltasync.wire.messages import Setup, Tree
+
+if TYPE_CHECKING:
+    from deltasync.engine.receiver import Receiver
+    from deltasync.engine.sender import Sender
 
 __all__ = ["Transfer"]
 
@@ -84,6 +87,9 @@ class Transfer:
         )
 
     def _push(self, filters: Filters) -> None:
+        from deltasync.detect.sources import Sources
+        from deltasync.engine.sender import Sender
+
         job = self._job
         sources = Sources(job.sources, recursive=job.settings.recursive)
         try:
@@ -99,6 +105,10 @@ class Transfer:
             sources.close()
 
     def _pull(self, filters: Filters) -> None:
+        from deltasync.engine.destination import open_destination
+        from deltasync.engine.ground import Abilities, Ground
+        from deltasync.engine.receiver import Receiver
+
         job = self._job
         with self._session(Setup(False, job.sources, job.settings), lambda: False) as peer:
             tree = self._tree(peer)
