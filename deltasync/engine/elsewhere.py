@@ -135,30 +135,30 @@ class Elsewhere:
         looked = 0
         for record in self._extras:
             directory, *names = record.split(b"\0")
-            open_directories = [(directory, names, True)]
+            open_directories = [(directory, names)]
             while open_directories and looked < MAX_LOOKED:
-                directory, names, extra = open_directories.pop()
+                directory, names = open_directories.pop()
                 looked += len(names)
                 self._ground.check()
                 try:
-                    yield from self._looked_at(root, directory, names, open_directories, extra=extra)
+                    yield from self._looked_at(root, directory, names, open_directories)
                 except OSError:
                     # What can't be looked at is no base; if it has to be deleted, that tells.
                     continue
 
-    def _looked_at(
-        self, root: Root, directory: bytes, names: list[bytes], further: list[tuple[bytes, list[bytes], bool]], *, extra: bool
-    ) -> Iterator[Candidate]:
+    def _looked_at(self, root: Root, directory: bytes, names: list[bytes], further: list[tuple[bytes, list[bytes]]]) -> Iterator[Candidate]:
+        """Look at names in a directory, all of them if none are given; what the rules exclude is never signed for the sender."""
         with root.dir(directory) as lease:
             for name in names or list_names(lease.fd)[0]:
                 status = os.stat(name, dir_fd=lease.fd, follow_symlinks=False)
                 path = join(directory, name)
                 is_dir = stat.S_ISDIR(status.st_mode)
-                deletable = extra and not self._ground.filters.excluded(path, is_dir=is_dir)
+                if self._ground.filters.excluded(path, is_dir=is_dir):
+                    continue
                 if is_dir:
-                    further.append((path, [], deletable))
+                    further.append((path, []))
                 elif stat.S_ISREG(status.st_mode) and status.st_size >= MIN_BYTES:
-                    yield Candidate(directory, name, status.st_size, status.st_mtime_ns, deletable)
+                    yield Candidate(directory, name, status.st_size, status.st_mtime_ns, extra=True)
 
 
 class _Choice:

@@ -92,12 +92,14 @@ def test_what_may_not_be_taken_is_copied(mirrored: tuple[Path, Path], options: d
         assert (dest / "one").stat() == before
 
 
-def test_what_a_filter_protects_is_never_taken(mirrored: tuple[Path, Path]) -> None:
-    """An excluded file at the destination is no base that is renamed, whatever it resembles."""
+@pytest.mark.parametrize(("old", "rule"), [("one", b"- one"), ("deep/three", b"- deep"), ("deep/er/four", b"- deep/er/")])
+def test_what_the_rules_exclude_is_no_base(old: str, rule: bytes, mirrored: tuple[Path, Path]) -> None:
+    """An excluded file at the destination is neither renamed nor signed for the sender, whatever it resembles."""
     source, dest = mirrored
-    (source / "one").rename(source / "uno")
-    push(f"{source}/".encode(), dest, delete=True, rules=(b"- one",))
-    assert (dest / "uno").read_bytes() == (dest / "one").read_bytes() == (source / "uno").read_bytes()
+    (source / old).rename(source / "uno")
+    summary = push(f"{source}/".encode(), dest, delete=True, rules=(rule,))
+    assert (dest / "uno").read_bytes() == (dest / old).read_bytes() == (source / "uno").read_bytes()
+    assert (summary.matched_bytes, summary.literal_bytes) == (0, SIZE)
 
 
 def test_a_copied_file_is_copied_there(mirrored: tuple[Path, Path]) -> None:
