@@ -10,7 +10,7 @@ import tempfile
 from pathlib import Path
 
 from benchmarks.contest import Outcome, Place, contest
-from benchmarks.rows import ROWS
+from benchmarks.rows import rows
 from benchmarks.server import CIPHER, sshd
 
 __all__ = ["main"]
@@ -18,11 +18,12 @@ __all__ = ["main"]
 
 def main() -> None:
     """Run what the command line names."""
-    names = [row.name for row in ROWS]
+    names = [row.name for row in rows()]
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("rows", nargs="*", metavar="ROW", help=f"rows to run, of {', '.join(names)}; all without any")
     parser.add_argument("--rounds", type=int, default=5, help="runs of each contestant (default 5)")
     parser.add_argument("--work", type=Path, default=Path("/dev/shm"), help="where the data is made (default /dev/shm: tmpfs)")  # noqa: S108
+    parser.add_argument("--large-mib", type=int, default=1024, help="size of the large file, in MiB (default 1024)")
     parser.add_argument("--json", type=Path, help="write the figures to this file")
     chosen = parser.parse_args()
     unknown = set(chosen.rows) - set(names)
@@ -32,7 +33,7 @@ def main() -> None:
     outcomes: list[Outcome] = []
     try:
         with sshd(work / "server") as config:
-            for row in ROWS:
+            for row in rows(chosen.large_mib << 20):
                 if not chosen.rows or row.name in chosen.rows:
                     made = contest(row, Place(work, config), chosen.rounds)
                     _print(made)
@@ -49,10 +50,11 @@ def _print(outcomes: list[Outcome]) -> None:
     ours = next(one for one in outcomes if one.contestant == "deltasync")
     for one in outcomes:
         cpu_s = sum(one.cpu_s) / len(one.cpu_s)
-        ratio = "" if one is ours else f"   deltasync takes {ours.median_s / one.median_s:.2f} of it"
-        print(
-            f"{one.row:22} {one.contestant:10} median {one.median_s:7.3f} s of {len(one.wall_s)}, own CPU {cpu_s:6.3f} s{ratio}", flush=True
-        )
+        ratio = ""
+        if one is not ours:
+            ratio = f"   deltasync takes {ours.median_s / one.median_s:.2f} of it, {ours.wire_bytes / one.wire_bytes:.3f} of the bytes"
+        measured = f"median {one.median_s:7.3f} s of {len(one.wall_s)}, own CPU {cpu_s:6.3f} s, {one.wire_bytes:13,} bytes"
+        print(f"{one.row:20} {one.contestant:15} {measured}{ratio}", flush=True)
 
 
 def _processor() -> str:

@@ -9,8 +9,9 @@ from pathlib import Path
 
 from benchmarks.contest import Row
 from benchmarks.data import edit_some, large_file, small_files
+from benchmarks.deltas import delta_rows
 
-__all__ = ["ROWS"]
+__all__ = ["rows"]
 
 
 def _from_nothing(_source: Path, dest: Path, _round: int) -> None:
@@ -31,9 +32,12 @@ def _one_file(size: int, source: Path) -> None:
     large_file(source / "large.bin", size)
 
 
-ROWS = [
-    Row("small-20k-first", partial(small_files, count=20_000), _from_nothing),
-    Row("unchanged-100k", partial(small_files, count=100_000, least_bytes=20, most_bytes=200), _equal),
-    Row("changed-1pct-of-20k", partial(small_files, count=20_000), partial(_edited, 0.01)),
-    Row("large-1g-first", partial(_one_file, 1 << 30), _from_nothing),
-]
+def rows(large_bytes: int = 1 << 30) -> list[Row]:
+    """Return all rows; those of one large file have one of so many bytes, a multiple of a MiB."""
+    return [
+        Row("small-20k-first", partial(small_files, count=20_000), _from_nothing),
+        Row("unchanged-100k", partial(small_files, count=100_000, least_bytes=20, most_bytes=200), _equal),
+        Row("changed-1pct-of-20k", partial(small_files, count=20_000), partial(_edited, 0.01)),
+        Row("large-1g-first", partial(_one_file, large_bytes), _from_nothing),
+        *delta_rows(large_bytes),
+    ]
