@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import shutil
+import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -20,6 +21,7 @@ EDITS_A_GIB = 2600
 APPENDED_BYTES = 16 << 20
 MOVED_PIECES = 100
 COPY_BYTES = 8 << 20
+SETTLED_S = 2.5
 
 Change = Callable[[Path, Path, random.Random], None]
 
@@ -102,6 +104,8 @@ def _reset(source: Path, dest: Path, _round: int) -> None:
     dest.mkdir()
     shutil.copyfile(source.parent / "base", dest / NAME)
     os.utime(dest / NAME, (1_700_000_000, 1_700_000_000))
+    # A file that was changed a moment ago is trusted by nobody; a destination is seldom so young.
+    time.sleep(SETTLED_S)
 
 
 def _contestants(place: Place, *extra: str) -> list[Contestant]:
