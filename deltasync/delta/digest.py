@@ -16,7 +16,7 @@ from struct import Struct
 
 from blake3 import blake3
 
-__all__ = ["DIGEST_BYTES", "MAX_LEAVES", "MIN_LEAF_BYTES", "FileDigest", "file_digest", "leaf_bytes"]
+__all__ = ["DIGEST_BYTES", "MAX_LEAVES", "MIN_LEAF_BYTES", "FileDigest", "file_digest", "leaf_bytes", "zero_digest"]
 
 DIGEST_BYTES = 32
 MIN_LEAF_BYTES = 32 << 10
@@ -45,8 +45,8 @@ def file_digest(size: int, leaves: Sequence[bytes]) -> bytes:
 
 
 @lru_cache(maxsize=64)
-def _zero_leaf(size: int) -> bytes:
-    """Return the digest of a leaf of `size` zero bytes (at most a few sizes are ever asked for)."""
+def zero_digest(size: int) -> bytes:
+    """Return the BLAKE3 of `size` zero bytes; at most a few sizes are ever asked for."""
     hasher = blake3()
     block = bytes(min(size, 1 << 20))
     left = size
@@ -92,7 +92,7 @@ class FileDigest:
         zero = memoryview(bytes(min(count, 1 << 20)))
         while count:
             if not self._filled and count >= self.leaf_bytes:
-                self._root.update(_zero_leaf(self.leaf_bytes))
+                self._root.update(zero_digest(self.leaf_bytes))
                 self._done += self.leaf_bytes
                 count -= self.leaf_bytes
                 continue

@@ -18,8 +18,9 @@ from blake3 import blake3
 from deltasync._native import Kernel, KernelTable
 from deltasync._native.columns import column
 from deltasync.delta.blocks import Layout
+from deltasync.delta.digest import zero_digest
 
-__all__ = ["Buffer", "Signature", "block_digests", "weak_sums"]
+__all__ = ["Buffer", "Signature", "block_digests", "weak_sums", "zero_digests"]
 
 Buffer = bytes | bytearray | memoryview
 
@@ -35,6 +36,12 @@ def block_digests(data: Buffer, block_bytes: int) -> list[bytes]:
     """Return the BLAKE3 digest, 32 bytes, of each block of `data`; the last block may be short."""
     view = memoryview(data)
     return [blake3(view[at : at + block_bytes]).digest() for at in range(0, len(view), block_bytes)]
+
+
+def zero_digests(size: int, block_bytes: int) -> list[bytes]:
+    """Return what `block_digests` returns for `size` zero bytes, without hashing them again and again; their weak sums are 0."""
+    whole, rest = divmod(size, block_bytes)
+    return [zero_digest(block_bytes)] * whole + ([zero_digest(rest)] if rest else [])
 
 
 class Signature:

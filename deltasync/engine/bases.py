@@ -11,7 +11,7 @@ from deltasync._native import Kernel, choose
 from deltasync._native.columns import packed
 from deltasync.delta.blocks import MAX_BLOCKS, Layout, strong_bytes
 from deltasync.delta.effort import effort
-from deltasync.delta.signature import block_digests, weak_sums
+from deltasync.delta.signature import block_digests, weak_sums, zero_digests
 from deltasync.delta.spans import Span
 from deltasync.engine.base import Base
 from deltasync.engine.elsewhere import Candidate
@@ -19,6 +19,7 @@ from deltasync.engine.errands import Errand, Errands, at_once
 from deltasync.engine.ground import Ground
 from deltasync.engine.peer import Peer
 from deltasync.engine.pool import Pool, pieces
+from deltasync.engine.reading import is_hole
 from deltasync.engine.streams import Expected
 from deltasync.errors import RemoteProtocolError
 from deltasync.fs.home import state_directory
@@ -196,6 +197,10 @@ class Bases:
         weak: list[bytes] = []
         digests: list[bytes] = []
         for start, end in piece:
+            if is_hole(base.fd, start, end - start):
+                digests += (zeros := zero_digests(end - start, block_bytes))
+                weak.append(bytes(4 * len(zeros)))
+                continue
             view = self._pool.buffer(end - start)
             base.read(start, view)
             weak.append(self._weak_sums(view, start, block_bytes))

@@ -11,13 +11,13 @@ from deltasync.delta.blocks import fine_block_bytes, strong_bytes
 from deltasync.delta.digest import file_digest, leaf_bytes
 from deltasync.delta.effort import effort
 from deltasync.delta.match import Copy, at_own_offsets, search, uncovered
-from deltasync.delta.signature import Signature, block_digests
+from deltasync.delta.signature import Signature, block_digests, zero_digests
 from deltasync.delta.spans import Span, Spans, complement
 from deltasync.engine.errands import Errand
 from deltasync.engine.outflow import Outflow, Sampler
 from deltasync.engine.peer import Peer
 from deltasync.engine.pool import SEGMENT_BYTES, Pool, pieces
-from deltasync.engine.reading import read_exactly, same_file
+from deltasync.engine.reading import is_hole, read_exactly, same_file
 from deltasync.engine.wants import Wanted
 from deltasync.wire.messages import MAX_COPIES, MAX_FILE_DATA_BYTES, MAX_GAPS, FileCopy, FileData, Gaps
 
@@ -218,7 +218,10 @@ class DeltaFile:
 
     def _digests(self, start: int, length: int, block_bytes: int) -> list[bytes]:
         """Hash the blocks of a range of the file; runs on the pool."""
-        target = self._pool.buffer(min(length, self._size - start))
+        length = min(length, self._size - start)
+        if is_hole(self._fd, start, length):
+            return zero_digests(length, block_bytes)
+        target = self._pool.buffer(length)
         read_exactly(self._fd, start, target)
         return block_digests(target, block_bytes)
 

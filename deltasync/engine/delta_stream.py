@@ -10,7 +10,7 @@ from blake3 import blake3
 
 from deltasync._native import Kernel
 from deltasync._native.columns import packed
-from deltasync.delta.digest import file_digest, leaf_bytes
+from deltasync.delta.digest import file_digest, leaf_bytes, zero_digest
 from deltasync.delta.effort import effort
 from deltasync.delta.match import Copy
 from deltasync.delta.patch import Patch
@@ -19,7 +19,7 @@ from deltasync.delta.spans import Span
 from deltasync.engine.base import Base
 from deltasync.engine.errands import Errand
 from deltasync.engine.pool import SEGMENT_BYTES, Pool, settle
-from deltasync.engine.reading import Changing, read_exactly
+from deltasync.engine.reading import Changing, is_hole, read_exactly
 from deltasync.engine.streams import Expected
 from deltasync.errors import RemoteProtocolError
 from deltasync.fs.index import Remembered
@@ -283,6 +283,11 @@ class DeltaStream:
         leaves: Leaves = {}
         try:
             for target_at, base_at, length in batch:
+                if is_hole(self._base.fd, base_at, length):
+                    # What was staged is zeros from the start; so a hole stays one.
+                    for index, start, end in self._whole_leaves(target_at, length):
+                        leaves[index] = _Leaf(zero_digest(end - start), bytes(4))
+                    continue
                 view = self._pool.buffer(length)
                 self._base.read(base_at, view)
                 staged.put(target_at, view)

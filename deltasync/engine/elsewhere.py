@@ -30,6 +30,8 @@ MIN_BYTES = 1 << 20
 """A shorter file is sent as fast as a base for it is found."""
 MAX_CANDIDATES = 1 << 16
 """How many large files of the destination are remembered: some 20 MiB."""
+MAX_WAITING = 1 << 15
+"""How many files may wait, since the sender remembers each of them; more than that are asked for at once, without a base."""
 MAX_LOOKED = 1 << 18
 """How many entries are looked at in directories that the sender does not have."""
 MAX_COMPARED = 256
@@ -102,7 +104,7 @@ class Elsewhere:
 
     def wants(self, entry: Entry, current: Entry | None) -> bool:
         """Tell whether a file without a base of its name should wait for one from elsewhere."""
-        return self._active and current is None and entry.size >= MIN_BYTES
+        return self._active and current is None and entry.size >= MIN_BYTES and len(self._waiting) < MAX_WAITING
 
     def wait(self, file_id: int, expected: Expected) -> None:
         """Have a file wait."""

@@ -20,6 +20,7 @@ __all__ = [
     "SmallFile",
     "check_regular",
     "digest_at",
+    "is_hole",
     "read_exactly",
     "read_small",
     "same_file",
@@ -100,6 +101,16 @@ def read_exactly(fd: int, at: int, buffer: memoryview) -> None:
             raise Changing
         buffer = buffer[got:]
         at += got
+
+
+def is_hole(fd: int, at: int, length: int) -> bool:
+    """Tell whether nothing is stored in a range of a file, so that it is known as zeros without reading; False where that can't be told."""
+    if _SEEK_DATA is None:
+        return False
+    try:
+        return os.lseek(fd, at, _SEEK_DATA) >= at + length
+    except OSError as error:
+        return error.errno == errno.ENXIO
 
 
 def check_regular(status: os.stat_result) -> None:

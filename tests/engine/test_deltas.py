@@ -21,6 +21,7 @@ from deltasync.engine.base import Base
 from deltasync.engine.bases import Bases
 from deltasync.engine.delta_file import DeltaFile
 from deltasync.engine.errands import Errand
+from deltasync.engine.reading import read_exactly
 from deltasync.errors import ExitCode
 from deltasync.fs.identity import Identity
 from deltasync.fs.index import Index, Remembered
@@ -427,3 +428,33 @@ def test_a_disk_that_fills_up_leaves_the_old_file(pair: tuple[Path, Path], monke
     assert len(heard.problems) == 1
     assert dest.read_bytes() == old
     assert sorted(os.listdir(dest.parent)) == ["dest", "source"]
+
+
+def test_holes_are_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A sparse image of 3 GiB with little in it is compared by what is in it; and what is in it arrives."""
+    source, dest = tmp_path / "source", tmp_path / "dest"
+    for path, content in ((source, b"new"), (dest, b"old")):
+        with path.open("wb") as file:
+            for at in (5_000_000, 1 << 30, (3 << 30) - 100):
+                file.seek(at)
+                file.write(b"data" * 20)
+            file.seek(1_500_000_000)
+            file.write(content * 1000)
+            file.truncate(3 << 30)
+    os.utime(dest, (1, 1))
+    read: list[int] = []
+
+    def count(fd: int, at: int, buffer: memoryview) -> None:
+        read.append(len(buffer))
+        read_exactly(fd, at, buffer)
+
+    monkeypatch.setattr(delta_file, "read_exactly", count)
+    summary = push(source, dest, sparse=True)
+    assert summary.exit_code is ExitCode.OK
+    assert summary.literal_bytes <= 8192
+    assert sum(read) < 64 << 20
+    assert dest.stat().st_blocks * 512 < 64 << 20
+    assert dest.stat().st_size == 3 << 30
+    with source.open("rb") as one, dest.open("rb") as other:
+        for at in (0, 4 << 20, 1 << 30, 1_499_990_000, 2 << 30, (3 << 30) - (1 << 20)):
+            assert os.pread(one.fileno(), 1 << 20, at) == os.pread(other.fileno(), 1 << 20, at)

@@ -92,6 +92,16 @@ def test_what_may_not_be_taken_is_copied(mirrored: tuple[Path, Path], options: d
         assert (dest / "one").stat() == before
 
 
+def test_only_so_many_wait(mirrored: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The others come at once, whole."""
+    source, dest = mirrored
+    monkeypatch.setattr(elsewhere, "MAX_WAITING", 1)
+    (source / "deep").rename(source / "moved")
+    summary = push(f"{source}/".encode(), dest, delete=True)
+    assert tree(dest) == tree(source)
+    assert (summary.literal_bytes, summary.matched_bytes) == (SIZE, SIZE)
+
+
 @pytest.mark.parametrize(("old", "rule"), [("one", b"- one"), ("deep/three", b"- deep"), ("deep/er/four", b"- deep/er/")])
 def test_what_the_rules_exclude_is_no_base(old: str, rule: bytes, mirrored: tuple[Path, Path]) -> None:
     """An excluded file at the destination is neither renamed nor signed for the sender, whatever it resembles."""
