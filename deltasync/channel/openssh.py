@@ -131,7 +131,9 @@ class OpenSshStream:
         if not isinstance(error, ConnectionLost):
             return error
         exit_code = self._child.wait(GRACE_S)
-        said = self._child.said.kept() if self.heard is None else b""
+        # Taking what is left has it passed on too; what was passed on as it came need not be told again.
+        kept = self._child.said.kept()
+        said = kept if self.heard is None else b""
         if exit_code == _OWN_FAILURE and not self._answered:
             return _own_failure(self._peer, said)
         return ended(error, self._peer, self._remote_path, answered=self._answered, exit_code=exit_code, said=said)
