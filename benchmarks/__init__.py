@@ -1,1 +1,1 @@
-"""Benchmarks: deltasync and rsync side by side, on data made here, over a server started here."""
+"""Benchmarks, on Linux: deltasync and rsync side by side, on data made here, over a server started here."""

@@ -1,60 +1,97 @@
-"""`python -m benchmarks [ROW...]`: run the rows, print medians and ratios, write JSON."""
+"""`python -m benchmarks [ROW...]`: run the rows, print tables in Markdown, write JSON."""
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import platform
 import shutil
+import subprocess
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.contest import Outcome, Place, contest
+from benchmarks.contest import Place, Row, contest
+from benchmarks.kernels import KERNELS, Speed, kernel_speeds
+from benchmarks.outcome import Outcome
 from benchmarks.rows import rows
 from benchmarks.server import CIPHER, sshd
+from benchmarks.table import OUTCOME_HEAD, SPEED_HEAD, outcome_lines, speed_lines
 
 __all__ = ["main"]
 
+TMPFS = Path("/dev/shm")  # noqa: S108 - the place of tmpfs on Linux.
+CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "deltasync-benchmarks"
 
-def main() -> None:
+
+def main(words: Sequence[str] | None = None) -> None:
     """Run what the command line names."""
-    names = [row.name for row in rows()]
-    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("rows", nargs="*", metavar="ROW", help=f"rows to run, of {', '.join(names)}; all without any")
-    parser.add_argument("--rounds", type=int, default=5, help="runs of each contestant (default 5)")
-    parser.add_argument("--work", type=Path, default=Path("/dev/shm"), help="where the data is made (default /dev/shm: tmpfs)")  # noqa: S108
-    parser.add_argument("--large-mib", type=int, default=1024, help="size of the large file, in MiB (default 1024)")
-    parser.add_argument("--json", type=Path, help="write the figures to this file")
-    chosen = parser.parse_args()
-    unknown = set(chosen.rows) - set(names)
+    parser = _parser()
+    chosen = parser.parse_args(words)
+    all_rows = rows(chosen.large_mib << 20, chosen.cache)
+    unknown = [word for word in chosen.rows if not any(_is_meant(name, [word]) for name in (*(row.name for row in all_rows), *KERNELS))]
     if unknown:
-        parser.error(f"no such row: {', '.join(sorted(unknown))}")
-    work = Path(tempfile.mkdtemp(prefix="deltasync-bench-", dir=chosen.work))
+        parser.error(f"no such row: {', '.join(unknown)}; there are {', '.join(row.name for row in all_rows)}, {', '.join(KERNELS)}")
     outcomes: list[Outcome] = []
+    speeds: list[Speed] = []
     try:
-        with sshd(work / "server") as config:
-            for row in rows(chosen.large_mib << 20):
-                if not chosen.rows or row.name in chosen.rows:
-                    made = contest(row, Place(work, config), chosen.rounds)
-                    _print(made)
+        _contests([row for row in all_rows if _is_meant(row.name, chosen.rows)], chosen.work or [TMPFS], chosen.rounds, outcomes)
+        _speeds([name for name in KERNELS if _is_meant(name, chosen.rows)], chosen.large_mib << 20, chosen.rounds, speeds)
+    finally:
+        if chosen.json:
+            measured = {"outcomes": [one.as_json() for one in outcomes], "speeds": [one.as_json() for one in speeds]}
+            asked = {"large_mib": chosen.large_mib, "rounds": chosen.rounds}
+            chosen.json.write_text(json.dumps({"machine": _machine(), "asked": asked, **measured}, indent=1) + "\n")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("rows", nargs="*", metavar="ROW", help="rows to run, or the beginning of their names, as `delta`; all without any")
+    parser.add_argument("--rounds", type=int, default=5, help="runs of each contestant (default 5)")
+    parser.add_argument("--work", type=Path, action="append", help="where the data is made; may be repeated (default /dev/shm: tmpfs)")
+    parser.add_argument("--large-mib", type=int, default=1024, help="size of the large file, in MiB (default 1024)")
+    parser.add_argument("--cache", type=Path, default=CACHE, help=f"where downloads are kept (default {CACHE})")
+    parser.add_argument("--json", type=Path, help="write the figures to this file, also those of a run that fails later")
+    return parser
+
+
+def _is_meant(name: str, words: Sequence[str]) -> bool:
+    return not words or any(name == word or name.startswith(f"{word}-") for word in words)
+
+
+def _contests(chosen: Sequence[Row], works: Sequence[Path], rounds: int, outcomes: list[Outcome]) -> None:
+    """Run rows in each of the directories; what is measured is printed and added as it comes."""
+    if chosen:
+        print(OUTCOME_HEAD, flush=True)
+    for above in works if chosen else ():
+        work = Path(tempfile.mkdtemp(prefix="deltasync-bench-", dir=above))
+        try:
+            with sshd(work / "server") as server:
+                for row in chosen:
+                    made = contest(row, Place(work, server), rounds)
+                    print(*outcome_lines(made), sep="\n", flush=True)
                     outcomes += made
                     shutil.rmtree(work / row.name)
-    finally:
-        shutil.rmtree(work)
-    if chosen.json:
-        machine = {"system": platform.platform(), "python": platform.python_version(), "processor": _processor(), "cipher": CIPHER}
-        chosen.json.write_text(json.dumps({"machine": machine, "outcomes": [one.as_json() for one in outcomes]}, indent=1) + "\n")
+        finally:
+            shutil.rmtree(work)
 
 
-def _print(outcomes: list[Outcome]) -> None:
-    ours = next(one for one in outcomes if one.contestant == "deltasync")
-    for one in outcomes:
-        cpu_s = sum(one.cpu_s) / len(one.cpu_s)
-        ratio = ""
-        if one is not ours:
-            ratio = f"   deltasync takes {ours.median_s / one.median_s:.2f} of it, {ours.wire_bytes / one.wire_bytes:.3f} of the bytes"
-        measured = f"median {one.median_s:7.3f} s of {len(one.wall_s)}, own CPU {cpu_s:6.3f} s, {one.wire_bytes:13,} bytes"
-        print(f"{one.row:20} {one.contestant:15} {measured}{ratio}", flush=True)
+def _speeds(names: Sequence[str], large_bytes: int, rounds: int, speeds: list[Speed]) -> None:
+    """Measure kinds of work; what is measured is printed and added as it comes."""
+    if names:
+        print(f"\n{SPEED_HEAD}", flush=True)
+    for name in names:
+        with tempfile.TemporaryDirectory(dir=TMPFS if TMPFS.is_dir() else None) as place:
+            made = kernel_speeds(name, large_bytes, rounds, Path(place))
+        print(*speed_lines(made), sep="\n", flush=True)
+        speeds += made
+
+
+def _machine() -> dict[str, object]:
+    rsync = subprocess.run(["rsync", "--version"], capture_output=True, text=True, check=True).stdout.split("\n", 1)[0]
+    versions = {"system": platform.platform(), "python": platform.python_version(), "rsync": rsync, "cipher": CIPHER}
+    return {**versions, "processor": _processor(), "cores": os.cpu_count()}
 
 
 def _processor() -> str:

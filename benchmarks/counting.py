@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
 __all__ = ["Counter", "counting_proxy"]
@@ -26,9 +26,14 @@ class Counter:
 
 
 @contextmanager
-def counting_proxy(server_port: int) -> Iterator[Counter]:
-    """Run a proxy to a server on loopback; yield what it counts."""
-    listener = socket.create_server(("127.0.0.1", 0))
+def counting_proxy(port: int, reach: Callable[[], socket.socket]) -> Iterator[Counter]:
+    """Run a proxy for a while; all connections have ended when this has.
+
+    Args:
+        port: Where it listens, on loopback; 0 for any.
+        reach: Makes a connection to the server.
+    """
+    listener = socket.create_server(("127.0.0.1", port))
     counter = Counter(listener.getsockname()[1])
     threads: list[threading.Thread] = []
 
@@ -44,7 +49,7 @@ def counting_proxy(server_port: int) -> Iterator[Counter]:
             target.shutdown(socket.SHUT_WR)
 
     def carry(client: socket.socket) -> None:
-        with client, socket.create_connection(("127.0.0.1", server_port)) as server:
+        with client, reach() as server:
             back = threading.Thread(target=pass_on, args=(server, client), kwargs={"upwards": False})
             back.start()
             pass_on(client, server, upwards=True)

@@ -6,9 +6,12 @@ import os
 import random
 from pathlib import Path
 
-__all__ = ["edit_some", "large_file", "small_files"]
+__all__ = ["NEW_NS", "OLD_NS", "dated", "edit_some", "large_file", "small_files"]
 
 SMALL_FILES_A_DIRECTORY = 100
+OLD_NS = 1_700_000_000_123_456_789
+NEW_NS = 1_710_000_000_123_456_789
+"""Times of what was and of what has changed; with fractions, as the times of most files are."""
 
 
 def small_files(root: Path, count: int, *, least_bytes: int = 200, most_bytes: int = 4000) -> None:
@@ -39,4 +42,12 @@ def large_file(path: Path, size: int) -> None:
         for _ in range(size >> 20):
             file.write(rng.randbytes(1 << 20))
         file.write(rng.randbytes(size & ((1 << 20) - 1)))
-    os.utime(path, (1_700_000_000, 1_700_000_000))
+    os.utime(path, ns=(OLD_NS, OLD_NS))
+
+
+def dated(root: Path, time_ns: int) -> None:
+    """Give a directory and all beneath it one time, in nanoseconds since the epoch."""
+    for directory, _, names in os.walk(root, topdown=False):
+        for name in names:
+            os.utime(os.path.join(directory, name), ns=(time_ns, time_ns))
+        os.utime(directory, ns=(time_ns, time_ns))

@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import random
 import shutil
-import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from benchmarks.contest import Contestant, Place, Row, over_ssh
-from benchmarks.data import large_file
+from benchmarks.contest import Row
+from benchmarks.data import NEW_NS, dated, large_file
+from benchmarks.pairs import pair_row
 
 __all__ = ["delta_rows"]
 
@@ -21,7 +21,6 @@ EDITS_A_GIB = 2600
 APPENDED_BYTES = 16 << 20
 MOVED_PIECES = 100
 COPY_BYTES = 8 << 20
-SETTLED_S = 2.5
 
 Change = Callable[[Path, Path, random.Random], None]
 
@@ -91,26 +90,10 @@ def _touched(base: Path, target: Path, _rng: random.Random) -> None:
     _copied(base, target)
 
 
-def _build(size: int, change: Change, name: str, source: Path) -> None:
-    base = source.parent / "base"
-    large_file(base, size)
-    change(base, source / name, random.Random(f"{size} changed"))
-    os.utime(source / name, (1_710_000_000, 1_710_000_000))
-
-
-def _reset(source: Path, dest: Path, _round: int) -> None:
-    """Give the destination a fresh copy of the base, and the times of the source's directory."""
-    shutil.rmtree(dest, ignore_errors=True)
-    dest.mkdir()
-    shutil.copyfile(source.parent / "base", dest / NAME)
-    os.utime(dest / NAME, (1_700_000_000, 1_700_000_000))
-    # A file that was changed a moment ago is trusted by nobody; a destination is seldom so young.
-    time.sleep(SETTLED_S)
-
-
-def _contestants(place: Place, *extra: str) -> list[Contestant]:
-    ours, rsync = over_ssh(place, *extra)
-    return [ours, rsync, Contestant("rsync --inplace", over_ssh(place, "--inplace", *extra)[1].command)]
+def _build(size: int, change: Change, name: str, old: Path, new: Path) -> None:
+    large_file(old / NAME, size)
+    change(old / NAME, new / name, random.Random(f"{size} changed"))
+    dated(new, NEW_NS)
 
 
 def delta_rows(size: int = 1 << 30) -> list[Row]:
@@ -124,7 +107,4 @@ def delta_rows(size: int = 1 << 30) -> list[Row]:
         "delta-touched": (_touched, NAME, ("-I",)),
         "delta-renamed": (partial(_scattered, 100 * EDIT_BYTES), "renamed.bin", ()),
     }
-    return [
-        Row(name, partial(_build, size, change, target), _reset, lambda place, extra=extra: _contestants(place, *extra))  # type: ignore[misc]
-        for name, (change, target, extra) in changes.items()
-    ]
+    return [pair_row(name, partial(_build, size, change, target), *extra) for name, (change, target, extra) in changes.items()]

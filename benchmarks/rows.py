@@ -10,6 +10,7 @@ from pathlib import Path
 from benchmarks.contest import Row
 from benchmarks.data import edit_some, large_file, small_files
 from benchmarks.deltas import delta_rows
+from benchmarks.real import real_rows
 
 __all__ = ["rows"]
 
@@ -32,12 +33,18 @@ def _one_file(size: int, source: Path) -> None:
     large_file(source / "large.bin", size)
 
 
-def rows(large_bytes: int = 1 << 30) -> list[Row]:
-    """Return all rows; those of one large file have one of so many bytes, a multiple of a MiB."""
+def rows(large_bytes: int, cache: Path) -> list[Row]:
+    """Return all rows.
+
+    Args:
+        large_bytes: The size of one large file, a multiple of a MiB; the databases and logs have a fourth of it.
+        cache: Where releases that are downloaded are kept.
+    """
     return [
         Row("small-20k-first", partial(small_files, count=20_000), _from_nothing),
         Row("unchanged-100k", partial(small_files, count=100_000, least_bytes=20, most_bytes=200), _equal),
         Row("changed-1pct-of-20k", partial(small_files, count=20_000), partial(_edited, 0.01)),
         Row("large-1g-first", partial(_one_file, large_bytes), _from_nothing),
         *delta_rows(large_bytes),
+        *real_rows(large_bytes // 4, cache),
     ]

@@ -1,0 +1,41 @@
+"""Tables of what was measured, in Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from benchmarks.kernels import Speed
+from benchmarks.outcome import Outcome, compared
+
+__all__ = ["OUTCOME_HEAD", "SPEED_HEAD", "outcome_lines", "speed_lines"]
+
+OUTCOME_HEAD = """\
+| row | on | program | median s | of the better rsync | by round | bytes on the wire | of rsync's | CPU s near + far | MiB near, far |
+|---|---|---|--:|--:|--:|--:|--:|--:|--:|"""
+SPEED_HEAD = """\
+| work | program | GB/s, 1 thread | GB/s, 2 threads |
+|---|---|--:|--:|"""
+
+
+def outcome_lines(outcomes: Sequence[Outcome]) -> list[str]:
+    """Return a line for each contestant of one row."""
+    lines = []
+    for one in outcomes:
+        ratios = compared(one, outcomes)
+        time, by_round, wire = (f"{ratio:.3f}" for ratio in ratios) if ratios else ("", "", "")
+        near_s = sum(one.near_cpu_s) / len(one.near_cpu_s)
+        peaks = f"{one.near_peak_bytes >> 20}, {one.far_peak_bytes >> 20}"
+        cells = (one.row, one.filesystem, one.contestant, f"{one.median_s:.3f}", time, by_round, f"{one.wire_bytes:,}", wire)
+        lines.append(_line((*cells, f"{near_s:.2f} + {one.far_cpu_s:.2f}", peaks)))
+    return lines
+
+
+def speed_lines(speeds: Sequence[Speed]) -> list[str]:
+    """Return a line for each program of one kind of work."""
+    programs = dict.fromkeys((speed.work, speed.program) for speed in speeds)
+    found = {(speed.work, speed.program, speed.threads): f"{speed.median_gb_s:.4g}" for speed in speeds}
+    return [_line((work, program, *(found.get((work, program, threads), "") for threads in (1, 2)))) for work, program in programs]
+
+
+def _line(cells: Iterable[str]) -> str:
+    return f"| {' | '.join(cells)} |"
