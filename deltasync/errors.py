@@ -16,7 +16,6 @@ __all__ = [
     "DeltasyncError",
     "DestinationError",
     "ExitCode",
-    "IntegrityError",
     "Interrupted",
     "LocalProtocolError",
     "PeerFailure",
@@ -106,12 +105,6 @@ class LocalProtocolError(DeltasyncError):
     """This side was about to break the protocol: a defect of deltasync."""
 
     exit_code = ExitCode.PROTOCOL
-
-
-class IntegrityError(DeltasyncError):
-    """Content does not match its digest."""
-
-    exit_code = ExitCode.PARTIAL
 
 
 class DestinationError(DeltasyncError):

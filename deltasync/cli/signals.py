@@ -38,8 +38,12 @@ class StopEvent(threading.Event):
             self._gate.release()
 
     def clear(self) -> None:
-        """Not possible: a run that was asked to stop is not asked to go on."""
-        raise NotImplementedError("a stop is final")
+        """Refuse: a run that was asked to stop is not asked to go on.
+
+        Raises:
+            RuntimeError: Always.
+        """
+        raise RuntimeError("a stop is final")
 
     def wait(self, timeout: float | None = None) -> bool:
         """Wait until it is set, or for `timeout` seconds; tell whether it is set."""

@@ -19,7 +19,7 @@ from deltasync._native import Kernel
 from deltasync.delta.signature import Signature
 from deltasync.delta.spans import Span, Spans
 
-__all__ = ["MAX_CHAIN", "Copy", "at_own_offsets", "coalesced", "search", "uncovered"]
+__all__ = ["MAX_CHAIN", "Copy", "at_own_offsets", "search", "uncovered"]
 
 MAX_CHAIN = 64
 """Most blocks of one weak sum that are compared at an offset (rsync has 1,024)."""
@@ -153,14 +153,6 @@ def _append(copies: list[Copy], copy: Copy) -> None:
             copies[-1] = Copy(target_at, base_at, length + copy.length)
             return
     copies.append(copy)
-
-
-def coalesced(copies: Iterable[Copy]) -> list[Copy]:
-    """Return ascending ranges with neighbours joined where both the target and the base go on."""
-    joined: list[Copy] = []
-    for copy in copies:
-        _append(joined, copy)
-    return joined
 
 
 def uncovered(copies: Iterable[Copy], covered: Spans, limit: int) -> list[Copy]:

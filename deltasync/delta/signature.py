@@ -87,11 +87,6 @@ class Signature:
         self._strong += strong
         self.count += len(sums)
 
-    def strong(self, index: int) -> bytes:
-        """Return the strong checksum of a block."""
-        at = index * self.strong_bytes
-        return bytes(self._strong[at : at + self.strong_bytes])
-
     def equals(self, index: int, digest: bytes) -> bool:
         """Tell whether a block has this BLAKE3 digest, as far as it is known."""
         at = index * self.strong_bytes

@@ -22,9 +22,6 @@ class Errands:
     def __init__(self) -> None:
         self._waiting: dict[int, tuple[Errand, Ready]] = {}
 
-    def __len__(self) -> int:
-        return len(self._waiting)
-
     def begin(self, number: int, errand: Errand) -> None:
         """Take an errand up, under the number of its file, which has no other; it does its first piece with the next `advance`."""
         self._waiting[number] = (errand, at_once)

@@ -253,16 +253,6 @@ class Staged:
         """The staged file's descriptor, for reading what was put."""
         return self._fd
 
-    def restart(self, size: int) -> None:
-        """Begin again with nothing written: the file changed while it was read, and has `size` bytes now.
-
-        Raises:
-            OSError: As ftruncate(2).
-        """
-        os.ftruncate(self._fd, 0)
-        self.size = size
-        self.written = self._end = 0
-
     def commit(self, attributes: Attributes) -> Lost:
         """Put the complete file in its place with these attributes; returns which of them could not be kept.
 

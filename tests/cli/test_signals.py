@@ -72,7 +72,7 @@ def test_all_who_wait_are_woken() -> None:
     assert woken == [True, True, True]
     assert stop.is_set()
     assert stop.wait(0)
-    with pytest.raises(NotImplementedError):
+    with pytest.raises(RuntimeError, match="final"):
         stop.clear()
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from deltasync._native import Kernel, choose
 from deltasync._native.columns import packed
 from deltasync.delta.blocks import Layout
-from deltasync.delta.match import Copy, at_own_offsets, coalesced, search, uncovered
+from deltasync.delta.match import Copy, at_own_offsets, search, uncovered
 from deltasync.delta.signature import Signature, block_digests
 from deltasync.delta.spans import Span, Spans
 from tests.delta.deltas import match, patched, signature
@@ -156,7 +156,7 @@ def test_own_offsets_compare_lengths_too() -> None:
 
 def test_ranges_that_go_on_are_joined_and_what_is_covered_is_left_out() -> None:
     """Joined where both the target and the base go on; clipped to what is not covered yet and lies in the file."""
-    assert coalesced([Copy(0, 10, 5), Copy(5, 15, 5), Copy(10, 30, 5)]) == [Copy(0, 10, 10), Copy(10, 30, 5)]
+    assert uncovered([Copy(0, 10, 5), Copy(5, 15, 5), Copy(10, 30, 5)], Spans(), 100) == [Copy(0, 10, 10), Copy(10, 30, 5)]
     covered = Spans([Span(3, 6)])
     assert uncovered([Copy(0, 100, 10)], covered, 8) == [Copy(0, 100, 3), Copy(6, 106, 2)]
     assert list(covered) == [Span(0, 8)]

@@ -273,19 +273,6 @@ def test_a_directory_in_the_way_can_be_removed_and_the_commit_tried_again(dir_fd
     assert (place / "f").read_bytes() == NEW
 
 
-def test_a_changed_file_starts_again(dir_fd: int, place: Path) -> None:
-    """Nothing of the first attempt is left in it, holes included."""
-    for sparse in (False, True):
-        staged = Staged.create(dir_fd, b"f", 100_000, sparse=sparse)
-        staged.write(b"x" * 90_000)
-        staged.restart(20_000)
-        assert (staged.written, staged.size) == (0, 20_000)
-        staged.zeros(12_000)
-        staged.write(b"y" * 8_000)
-        staged.commit(ATTRIBUTES)
-        assert (place / "f").read_bytes() == bytes(12_000) + b"y" * 8_000
-
-
 @pytest.mark.parametrize(
     ("written", "keep", "kept"),
     [(PARTIAL_MIN_BYTES + 1, True, True), (PARTIAL_MIN_BYTES, True, False), (PARTIAL_MIN_BYTES + 1, False, False)],
