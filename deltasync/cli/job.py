@@ -6,6 +6,7 @@ import math
 import os
 import re
 import shlex
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -93,8 +94,17 @@ def settings_of(given: Given, output: OutputOptions) -> Settings:
         compress=_last(given, {"compress": "always", "no-compress": "never"}) or "auto",
         bwlimit_bytes_s=bwlimit_bytes_s,
         block_bytes=block_bytes,
+        update_mode=_update_mode(values),
+        whole_file=values["whole_file"],
         timeout_s=values["timeout"] or 0.0,
     )
+
+
+def _update_mode(values: Mapping[str, Any]) -> str:
+    mode: str | None = values["update_mode"]
+    if values["inplace"] and mode not in (None, "inplace"):
+        raise UsageError(f"--inplace and --update-mode {mode} contradict each other")
+    return "inplace" if values["inplace"] else mode or "auto"
 
 
 def make_job(given: Given, way: Route, settings: Settings) -> Job:

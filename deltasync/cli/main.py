@@ -21,6 +21,7 @@ Mirror files and trees, locally or over SSH; the options are those of rsync.
 
   deltasync push  [OPTIONS] SRC... DEST    send to DEST, here or at another host
   deltasync pull  [OPTIONS] SRC... DEST    fetch: the same, the roles exchanged
+  deltasync recover DIR                    finish interrupted patches in place
   deltasync serve --stdio [--root DIR] [--read-only]
                                            the far end of both over SSH
 
@@ -77,6 +78,10 @@ def _dispatch(words: list[str]) -> int:
         from deltasync.cli.serve import serve
 
         return serve(rest)
+    if command == "recover":
+        from deltasync.cli.recover import recover
+
+        return recover(rest)
     text = _version() if command == "--version" else HELP if command == "--help" else None
     if text is not None and not rest:
         return _print(text)
@@ -85,7 +90,7 @@ def _dispatch(words: list[str]) -> int:
     if text is not None:
         raise UsageError(f"{command} takes no argument")
     if not command:
-        raise UsageError("a command is missing: push, pull or serve; see deltasync --help")
+        raise UsageError("a command is missing: push, pull, recover or serve; see deltasync --help")
     kind = "option" if command.startswith("-") else "command"
     raise UsageError(f"no such {kind}: {command}; see deltasync --help")
 

@@ -148,12 +148,16 @@ def _selection() -> list[click.Parameter]:
 
 
 def _writing() -> list[click.Parameter]:
+    modes = click.Choice(["auto", "clone", "stage", "inplace"])
     return [
         *_archive(),
         _flag(FILES, "-H", "--hard-links", text="keep hard links"),
         _flag(FILES, "-S", "--sparse", text="make holes of zeros"),
         _flag(FILES, "--numeric-ids", text="owner and group by number, not by name"),
         _flag(FILES, "--mkpath", text="make missing parents of DEST"),
+        _value(FILES, "--update-mode", metavar="HOW", kind=modes, text="auto, clone, stage or inplace: how files change that are there"),
+        _flag(FILES, "--inplace", text="the same as --update-mode inplace, behind a journal"),
+        _flag(FILES, "-W", "--whole-file", text="send changed files whole, without a delta"),
         _flag(FILES, "--partial", text="always on: what is left of a file above 1 MiB is kept for the next run"),
         _flag(DELETION, "--delete", text="delete what the source does not have"),
         _value(

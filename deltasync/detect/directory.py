@@ -13,6 +13,7 @@ from typing import TypeAlias
 
 from deltasync._native.columns import packed
 from deltasync.detect.sources import Sources
+from deltasync.fs.journals import is_decided, is_journal
 from deltasync.fs.listing import entry_at, list_names, look, own_entry
 from deltasync.fs.root import Dir
 from deltasync.tree.entry import Entry
@@ -137,6 +138,8 @@ class Listing:
                 self.own = own
             shown = None if path else sources.shown[index]
             names, reserved = list_names(lease.fd) if shown is None else _parted(shown)
+            if shown is not None or any(map(is_journal, reserved)):
+                names = self._whole(lease.fd, names)
         except OSError as error:
             if len(self._directory.origins) > 1 and error.errno in (errno.ENOTDIR, errno.ENOENT, errno.ELOOP):
                 return []
@@ -148,6 +151,16 @@ class Listing:
         for name in reserved:
             self._terms.dropped(join(path, name))
         return [(index, names)]
+
+    def _whole(self, dir_fd: int, names: list[bytes]) -> list[bytes]:
+        """Leave out, and report, files that are half old, half new, because a patch of them was interrupted or is being made."""
+        whole = [name for name in names if not is_decided(dir_fd, name)]
+        if len(whole) < len(names):
+            self.incomplete = True
+            for name in sorted({*names} - {*whole}):
+                error = OSError(errno.EBUSY, "a patch of it is not finished; `deltasync recover` finishes it")
+                self._terms.failed(join(self._directory.path, name), error)
+        return whole
 
     def _look_from_above(self, index: int) -> None:
         """Learn a directory's own attributes without opening it, so that they are kept where its contents can't be read."""

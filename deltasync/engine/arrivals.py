@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 
 from deltasync.engine.base import Base
@@ -9,14 +10,17 @@ from deltasync.engine.bases import Bases
 from deltasync.engine.deletions import Deletions
 from deltasync.engine.delta_stream import DeltaStream, Places
 from deltasync.engine.errands import Errand, Errands
-from deltasync.engine.ground import Ground
+from deltasync.engine.ground import Ground, ModeImpossible
 from deltasync.engine.links import Links
 from deltasync.engine.pool import Pool
 from deltasync.engine.streams import Expected, WholeStream
 from deltasync.errors import RemoteProtocolError
 from deltasync.fs.root import Dir
 from deltasync.patch.attributes import Lost
-from deltasync.patch.staging import Kept, Staged, put_small
+from deltasync.patch.inplace import MIN_BYTES as IN_PLACE_MIN_BYTES
+from deltasync.patch.inplace import InPlace
+from deltasync.patch.kept import Kept
+from deltasync.patch.staging import Staged, put_small
 from deltasync.tree.entry import Entry
 from deltasync.tree.names import join
 from deltasync.wire.messages import FileAbort, FileBegin, FileCopy, FileData, FileEnd, FileZeros, Pack, pack_slices
@@ -108,9 +112,11 @@ class Arrivals:
         self._ground.reporter.flush()
         self.current = path
 
-    def _placed(self, expected: Expected, lost: Lost) -> None:
+    def _placed(self, expected: Expected, lost: Lost, mode: str | None = "stage") -> None:
         """Count a file that is in its place."""
         directory, entry, *_ = expected
+        if mode is not None:
+            self._ground.counts.modes[mode] += 1
         self._ground.counts.files_written += 1
         self._ground.counts.entries_changed += 1
         self._ground.lost(directory, entry.name, lost)
@@ -150,30 +156,78 @@ class Arrivals:
         return Staged.create(dir_fd, entry.name, entry.size, sparse=self._ground.settings.sparse)
 
     def _delta_stream(self, expected: Expected, entry: Entry, base: Base) -> DeltaStream:
-        """Open the stream of a delta; a base that is to be deleted may become the file itself."""
+        """Open the stream of a delta."""
+        candidate, mode = base.candidate, self._ground.settings.update_mode
+        may_adopt = candidate is not None and (candidate.partial or (candidate.extra and self._deletions.may_take))
+        places = Places(
+            stage=lambda: self._stretched(expected, entry),
+            keep=(lambda: self._kept(expected, entry, base)) if candidate is None else None,
+            adopt=(lambda: self._adopted(expected, entry, base)) if may_adopt else None,
+            clone=(lambda: self._cloned(expected, entry, base)) if mode in ("auto", "clone") else None,
+            in_place=(lambda: self._in_place(expected, entry, base)) if candidate is None and self._may_patch(entry, base) else None,
+            only=candidate is None and mode in ("clone", "inplace"),
+        )
+        return DeltaStream(expected, entry, base, self._pool, self._bases.kernel, places)
 
-        def stage() -> Staged:
-            staged = self._staged(expected, entry)
+    def _may_patch(self, entry: Entry, base: Base) -> bool:
+        """Tell whether a base may be patched in place: where the user wants it, or, by itself, if it is so large that staging is dear."""
+        mode = self._ground.settings.update_mode
+        return mode == "inplace" or (mode == "auto" and min(entry.size, base.size) >= IN_PLACE_MIN_BYTES)
+
+    def _stretched(self, expected: Expected, entry: Entry) -> Staged:
+        """Stage a new file that can be filled in any order."""
+        mode = self._ground.settings.update_mode
+        if mode in ("clone", "inplace"):
+            raise ModeImpossible(errno.EOPNOTSUPP, f"--update-mode {mode} is not possible for it here; use auto or stage")
+        staged = self._staged(expected, entry)
+        try:
             staged.stretch()
-            return staged
+        except BaseException:
+            staged.abandon(keep=False)
+            raise
+        return staged
 
-        def keep() -> Kept | None:
-            return self._kept(expected, entry, base)
+    def _cloned(self, expected: Expected, entry: Entry, base: Base) -> Staged | None:
+        """Stage a new file that shares the content of a base, where the filesystem can do that."""
+        staged: Staged | None = None
+        try:
+            staged = self._staged(expected, entry)
+            if staged.share(base.fd):
+                return staged
+        except OSError:
+            # What is wrong here shows again when the file is staged in the other way.
+            pass
+        if staged is not None:
+            staged.abandon(keep=False)
+        return None
 
-        def adopt() -> Staged | None:
-            return self._adopted(expected, entry, base)
+    def _in_place(self, expected: Expected, entry: Entry, base: Base) -> InPlace | None:
+        """Begin to patch a base where it stands; by itself only one that nobody else has open, or has under another name."""
+        wanted = self._ground.settings.update_mode == "inplace"
+        if not wanted and not self._is_ours(expected, entry, base):
+            return None
+        place: InPlace | None = None
+        try:
+            place = InPlace.create(self._directory(expected.directory), entry.name, entry.size, base.look.identity)
+            if place.is_alone(base.fd) or wanted:
+                return place
+        except OSError:
+            # Whatever forbids it, a new file can be staged instead.
+            pass
+        if place is not None:
+            place.abandon(keep=False)
+        return None
 
-        candidate = base.candidate
-        may = candidate is not None and (candidate.partial or (candidate.extra and self._deletions.may_take))
-        return DeltaStream(expected, entry, base, self._pool, self._bases.kernel, Places(stage, keep, adopt if may else None))
-
-    def _kept(self, expected: Expected, entry: Entry, base: Base) -> Kept | None:
-        """Leave a base in its place that is the wanted file already, unless a new file would belong to others than it does."""
+    def _is_ours(self, expected: Expected, entry: Entry, base: Base) -> bool:
+        """Tell whether a base has one name only, and belongs to whom a new file would belong to."""
         status = os.fstat(base.fd)
         attributes, abilities = self._ground.fresh(entry, expected.current), self._ground.abilities
         ours = attributes.uid is not None or status.st_uid == abilities.uid
-        ours = ours and (attributes.gid is not None or status.st_gid == abilities.gid)
-        if base.candidate is not None or not ours or status.st_nlink > 1:
+        return ours and (attributes.gid is not None or status.st_gid == abilities.gid) and status.st_nlink == 1
+
+    def _kept(self, expected: Expected, entry: Entry, base: Base) -> Kept | None:
+        """Leave a base in its place that is the wanted file already."""
+        if not self._is_ours(expected, entry, base):
             return None
         return Kept(self._directory(expected.directory), entry.name, base.fd)
 
@@ -265,10 +319,10 @@ class Arrivals:
         except (OSError, OverflowError) as error:
             self._fail(stream, error)
         else:
-            status, stream.staged = stream.staged.status, None
+            status, mode, stream.staged = stream.staged.status, stream.staged.mode, None
             if isinstance(stream, DeltaStream) and status is not None and (checksums := stream.checksums):
                 self._bases.remember(status, checksums)
-            self._placed(stream.expected, lost)
+            self._placed(stream.expected, lost, mode)
 
     @property
     def ready(self) -> bool:

@@ -11,8 +11,25 @@ from deltasync.engine.elsewhere import Candidate
 from deltasync.engine.reading import OPEN_FLAGS, Changing, check_regular, read_exactly
 from deltasync.fs.identity import Identity, Look, look
 from deltasync.fs.index import Remembered
+from deltasync.tree.entry import Entry
+from deltasync.wire.settings import Settings
 
-__all__ = ["Base"]
+__all__ = ["Base", "worth_a_delta"]
+
+MIN_DELTA_BYTES = 128 << 10
+"""A file shorter than this travels whole, in a pack: that costs less than a round trip of checksums."""
+MIN_BASE_BYTES = 32 << 10
+"""A shorter base has too little to offer."""
+
+
+def worth_a_delta(entry: Entry, current: Entry | None, settings: Settings) -> bool:
+    """Tell whether a file is asked for as a delta to what it replaces."""
+    if current is None or not current.size:
+        return False
+    if settings.update_mode == "inplace":
+        # What the user wants to stay the same file must not be replaced, however small it is.
+        return True
+    return not settings.whole_file and current.size >= MIN_BASE_BYTES and entry.size >= MIN_DELTA_BYTES
 
 
 class Base:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections import deque
 from functools import cached_property
@@ -25,6 +26,7 @@ from deltasync.errors import RemoteProtocolError
 from deltasync.fs.home import state_directory
 from deltasync.fs.identity import COARSE_STEP_NS, Identity
 from deltasync.fs.index import Index, Remembered
+from deltasync.fs.journals import is_decided
 from deltasync.wire.messages import MAX_DELTAS, MAX_SIGNATURE_BLOCKS, Applied, Gaps, Signature, WantWhole
 
 __all__ = ["Bases"]
@@ -102,6 +104,8 @@ class Bases:
         assert self._ground.root is not None
         directory, name = (expected.directory, expected.entry.name) if candidate is None else candidate[:2]
         with self._ground.root.dir(directory) as lease:
+            if is_decided(lease.fd, name):
+                raise OSError(errno.EBUSY, "it is being patched")
             base = Base.open(lease.fd, name, expected.entry.size, self._ground.settings.block_bytes)
         base.candidate = candidate
         return base

@@ -12,6 +12,7 @@ from typing import NamedTuple
 import msgspec
 
 from deltasync.engine.arrivals import Arrivals
+from deltasync.engine.base import worth_a_delta
 from deltasync.engine.bases import Bases
 from deltasync.engine.comparison import Beside, Opposite
 from deltasync.engine.deletions import Deletions
@@ -23,7 +24,9 @@ from deltasync.engine.links import Links, Postponed
 from deltasync.engine.making import Making
 from deltasync.engine.spool import Spool
 from deltasync.engine.streams import Expected
+from deltasync.engine.unfinished import finish
 from deltasync.errors import RemoteProtocolError
+from deltasync.fs.journals import is_journal, is_quarantined
 from deltasync.fs.listing import entry_at
 from deltasync.fs.root import Dir
 from deltasync.patch.attributes import Attributes, apply_at
@@ -39,10 +42,6 @@ _ENCODE = msgspec.msgpack.Encoder().encode
 _DECODE = msgspec.msgpack.Decoder(tuple[bytes, int, Entry]).decode
 _NOT_THERE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
 _BATCH_FILES = 1024
-MIN_DELTA_BYTES = 128 << 10
-"""A file shorter than this travels whole, in a pack: that costs less than a round trip of checksums."""
-MIN_BASE_BYTES = 32 << 10
-"""A shorter base has too little to offer."""
 
 
 class Asked(NamedTuple):
@@ -180,6 +179,7 @@ class Decisions:
                     ground.reporter.problem(path, "the directory went away while it was worked in; run again")
                 return None
             beside = Beside(ground, path, None, self._elsewhere.saw)
+        finish(ground, path, beside.fd, beside.reserved)
         if section.empty and beside.occupied and path in self._tree.tops and ground.settings.delete and not ground.settings.force_empty:
             self._deletions.hold_back(
                 path or b".", "the source is empty and the destination is not: nothing was deleted; --force-empty does it"
@@ -243,9 +243,9 @@ class Decisions:
         if beside.extras and self._ground.settings.delete and listed_whole and not section.incomplete:
             self._touch(beside)
             self._deletions.note(section.path, beside.extras)
-        if beside.reserved:
+        if leftovers := [name for name in beside.reserved if not is_journal(name) and not is_quarantined(name)]:
             self._touch(beside)
-            self._deletions.note_leftovers(section.path, beside.reserved)
+            self._deletions.note_leftovers(section.path, leftovers)
         if beside.own is not None and listed_whole and not self._ground.settings.dry_run:
             self._remember(section, beside, beside.own)
         beside.close()
@@ -307,7 +307,7 @@ class Decisions:
                 return
             if not self._asks(first_id + opposite.at, expected, step):
                 return
-            if self._has_base(expected):
+            if worth_a_delta(entry, expected.current, self._ground.settings):
                 asked.delta.append(opposite.at)
                 self._bases.want(first_id + opposite.at, expected)
             else:
@@ -324,11 +324,6 @@ class Decisions:
             return False
         self._arrivals.expect(file_id, expected)
         return True
-
-    def _has_base(self, expected: Expected) -> bool:
-        """Tell whether a file is worth asking for as a delta to what it replaces."""
-        current = expected.current
-        return current is not None and current.size >= MIN_BASE_BYTES and expected.entry.size >= MIN_DELTA_BYTES
 
     def _set_attributes(self, beside: Beside, entry: Entry, step: Step) -> None:
         ground, path = self._ground, join(beside.path, entry.name)

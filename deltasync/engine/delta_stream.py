@@ -2,28 +2,27 @@
 
 from __future__ import annotations
 
+import errno
 from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
-from blake3 import blake3
-
 from deltasync._native import Kernel
-from deltasync._native.columns import packed
-from deltasync.delta.digest import file_digest, leaf_bytes, zero_digest
-from deltasync.delta.effort import effort
 from deltasync.delta.match import Copy
+from deltasync.delta.order import NoOrder
 from deltasync.delta.patch import Patch
-from deltasync.delta.signature import weak_sums
 from deltasync.delta.spans import Span
 from deltasync.engine.base import Base
 from deltasync.engine.errands import Errand
+from deltasync.engine.leaves import Leaf, Leaves
 from deltasync.engine.pool import SEGMENT_BYTES, Pool, settle
-from deltasync.engine.reading import Changing, is_hole, read_exactly
+from deltasync.engine.reading import is_hole
 from deltasync.engine.streams import Expected
 from deltasync.errors import RemoteProtocolError
 from deltasync.fs.index import Remembered
-from deltasync.patch.staging import Kept, Staged
+from deltasync.patch.inplace import InPlace
+from deltasync.patch.kept import Kept
+from deltasync.patch.staging import Staged
 from deltasync.tree.entry import Entry
 from deltasync.wire.messages import FileCopy
 
@@ -38,36 +37,33 @@ MAX_WAITING_RANGES = 1 << 18
 """Most ranges that may wait to be copied; a sender needs no more than one for two blocks of a signature."""
 
 
-class _Leaf(NamedTuple):
-    """What is known of a leaf: its digest, and its packed weak sum."""
-
-    digest: bytes
-    weak: bytes
-
-
-Leaves = dict[int, _Leaf]
-
-
 class _Copied(NamedTuple):
     """What copying a batch of ranges brought: an error, or the leaves that it covers."""
 
     error: OSError | None
-    leaves: Leaves
+    leaves: dict[int, Leaf]
 
 
 class Places(NamedTuple):
     """Where a file that comes as a delta may go; which of them, is decided when it shows what of the base it keeps.
 
+    All but the first are None where they may not be, and their result is None where they turn out not to be possible.
+
     Attributes:
         stage: Stages a new file.
-        keep: The base stays and takes attributes only, since it is the file already; its result is None if that can't be.
-        adopt: The base is renamed and patched, since all that is kept of it keeps its offset; its result is None if that can't be. None
-            where it may not be.
+        keep: The base stays and takes attributes only, since it is the file already.
+        adopt: The base is renamed and patched, since all that is kept of it keeps its offset.
+        clone: A new file is staged that shares the base's content.
+        in_place: The base itself is patched.
+        only: Nothing but the user's choice will do: it is not weighed against staging.
     """
 
     stage: Callable[[], Staged]
-    keep: Callable[[], Kept | None]
+    keep: Callable[[], Kept | None] | None
     adopt: Callable[[], Staged | None] | None
+    clone: Callable[[], Staged | None] | None
+    in_place: Callable[[], InPlace | None] | None
+    only: bool = False
 
 
 class DeltaStream:
@@ -99,19 +95,18 @@ class DeltaStream:
     ) -> None:
         self.expected = expected
         self.entry = entry
-        self.staged: Staged | Kept | None = None
+        self.staged: Staged | Kept | InPlace | None = None
         self.error: OSError | None = None
         self._base = base
         self._pool = pool
-        self._kernel = kernel
         self._patch = Patch(base.size, entry.size)
-        self._leaf_bytes = leaf_bytes(entry.size)
-        self._leaves: Leaves = {}
+        self._leaves = Leaves(entry.size, base, kernel)
         self._places = places
         self._undecided = True
-        self._adopted = False
+        self._over_base = self._adopted = False
         self._held: list[Copy] = []
         self._held_end = 0
+        self._own_bytes = self._moved_bytes = 0
         self._ranges: deque[Copy] = deque()
         self._running: deque[Future[_Copied]] = deque()
         self._digest: bytes | None = None
@@ -138,16 +133,42 @@ class DeltaStream:
         try:
             for copy in map(Copy, message.target_at, message.base_at, message.lengths):
                 self._patch.copy(copy)
-                if self._undecided and (
-                    copy.target_at != copy.base_at or (self._places.adopt is None and copy.target_at != self._held_end)
-                ):
-                    self._go_on_beside()
-                (self._held if self._undecided else self._ranges).append(copy)
-                self._held_end = copy.target_at + copy.length
+                if self._undecided:
+                    self._hold(copy)
+                else:
+                    self._take(copy)
         except ValueError as error:
             raise RemoteProtocolError(f"the peer sent a malformed delta: {error}") from error
         if len(self._ranges) + len(self._held) > MAX_WAITING_RANGES:
             raise RemoteProtocolError("the peer sent a delta of too many ranges")
+
+    def _hold(self, copy: Copy) -> None:
+        """Take a range while it is open where the file goes; that is decided as soon as it can be."""
+        goes_on = copy.target_at == copy.base_at == self._held_end
+        self._held.append(copy)
+        self._held_end = copy.target_at + copy.length
+        if copy.target_at == copy.base_at:
+            self._own_bytes += copy.length
+        else:
+            self._moved_bytes += copy.length
+        places = self._places
+        if goes_on or (places.adopt is not None and not self._moved_bytes):
+            return
+        if self._own_bytes and self._goes_to(places.clone):
+            return
+        if places.in_place is None or (self._moved_bytes > self._own_bytes and not places.only):
+            self._go_on_beside()
+
+    def _take(self, copy: Copy) -> None:
+        """Take a range, now that it is known where the file goes: what is there already need not be copied."""
+        if not self._over_base:
+            self._ranges.append(copy)
+        elif copy.target_at == copy.base_at:
+            self._leaves.note(dict(self._leaves.of_base(copy.target_at, copy.length)))
+        elif isinstance(self.staged, InPlace):
+            self.staged.move(copy)
+        else:
+            self._ranges.append(copy)
 
     def data(self, content: bytes | bytearray | memoryview) -> None:
         """Take the next literals.
@@ -162,20 +183,16 @@ class DeltaStream:
         for start, end in self._filled(len(view)):
             piece = view[at : at + end - start]
             at += end - start
-            if isinstance(self.staged, Staged):
+            if isinstance(self.staged, (Staged, InPlace)):
                 self.staged.put(start, piece)
-                for index, begin, stop in self._whole_leaves(start, end - start):
-                    self._leaves[index] = self._leaf(piece[begin - start : stop - start])
+                self._leaves.note(dict(self._leaves.of_content(start, piece)))
 
     def zeros(self, count: int) -> None:
-        """Take a run of zeros among the literals; raises as `data`. What was staged is zeros from the start, unless it was a base."""
+        """Take a run of zeros among the literals; raises as `data`."""
         self._settle_place()
-        places = self._filled(count)
-        if self._adopted and isinstance(self.staged, Staged):
-            zeros = memoryview(bytes(min(count, SEGMENT_BYTES)))
-            for start, end in places:
-                for at in range(start, end, len(zeros)):
-                    self.staged.put(at, zeros[: end - at])
+        for start, end in self._filled(count):
+            if isinstance(self.staged, (Staged, InPlace)):
+                self.staged.clear(start, end - start)
 
     def _filled(self, count: int) -> list[Span]:
         try:
@@ -190,44 +207,49 @@ class DeltaStream:
 
     def end(self, digest: bytes) -> None:
         """Take note that all has come, and what its digest is; `steps` goes on to prove it."""
-        if self._undecided and self._places.adopt is None and self._patch.matched_bytes == self.entry.size == self._base.size:
-            self._stay_with(self._places.keep() if self._base.unchanged else None)
+        if self._undecided and self._own_bytes == self.entry.size == self._base.size and self._base.unchanged:
+            self._goes_to(self._places.keep)
         self._settle_place()
         self._digest = digest
 
-    def _go_on_beside(self) -> None:
-        """Copy from the base, which stays what it is."""
-        if self._undecided:
-            self._undecided = False
-            self._ranges.extend(self._held)
-            self._held.clear()
-            try:
-                self.staged = self._places.stage()
-            except OSError as error:
-                # What still comes is passed over; the end tells.
-                self.error = error
-
     def _settle_place(self) -> None:
-        """Now that all ranges are known, have the base become the file if it may."""
+        """Now that all ranges are known, decide where the file goes, if that is still open."""
         if not self._undecided:
             return
-        if self._places.adopt is not None and self._base.unchanged:
-            self._stay_with(self._places.adopt())
-            self._adopted = not self._undecided
-        self._go_on_beside()
+        places, mostly = self._places, 2 * self._own_bytes >= self.entry.size
+        settled = self._base.unchanged and (
+            (not self._moved_bytes and self._goes_to(places.adopt))
+            or ((bool(self._own_bytes) or places.only) and self._goes_to(places.clone))
+            or ((mostly or places.only) and self._goes_to(places.in_place))
+        )
+        if not settled:
+            self._go_on_beside()
 
-    def _stay_with(self, place: Staged | Kept | None) -> None:
-        """Have the base be the file, if it can be: then nothing is copied, and what it vouches for is known."""
+    def _goes_to(self, make: Callable[[], Staged | Kept | InPlace | None] | None) -> bool:
+        """Have the file go where the base's content is already, if that can be; then what the base vouches for is known."""
+        place = make() if make is not None else None
         if place is None:
-            return
-        self.staged = place
-        self._undecided = False
-        for target_at, _, length in self._held:
-            for index, _, end in self._whole_leaves(target_at, length):
-                vouched = self._base.leaf(index) if self._same_grid(end) else None
-                if vouched:
-                    self._leaves[index] = _Leaf(*vouched)
+            return False
+        self.staged, self._undecided, self._over_base = place, False, True
+        self._adopted = make is self._places.adopt
+        for copy in self._held:
+            self._take(copy)
         self._held.clear()
+        return True
+
+    def _go_on_beside(self) -> None:
+        """Copy from the base, which stays what it is."""
+        self._undecided = False
+        self._ranges.extend(self._held)
+        self._held.clear()
+        self._stage()
+
+    def _stage(self) -> None:
+        try:
+            self.staged = self._places.stage()
+        except OSError as error:
+            # What still comes is passed over; the end tells.
+            self.error = error
 
     # What is done -------------------------------------------------------------------------------------------------------------------
 
@@ -241,16 +263,15 @@ class DeltaStream:
                 while self._running and self._running[0].done():
                     copied = self._running.popleft().result()
                     self.error = self.error or copied.error
-                    self._leaves.update(copied.leaves)
+                    self._leaves.note(copied.leaves)
             if self.error is None and self.staged is not None:
-                yield from self._hash_the_rest(self.staged)
-                digests = [self._leaves[index].digest for index in sorted(self._leaves)]
-                self.proven = file_digest(self.entry.size, digests) == self._digest and (self._adopted or self._base.unchanged)
                 self.staged.complete()
-        except Changing:
-            self.error = OSError("what was staged was cut short by someone else")
+                yield from self._hash_the_rest(self.staged)
+                self.proven = self._leaves.prove(self._digest) and (self._adopted or self._base.unchanged)
+                if self.proven and isinstance(self.staged, InPlace):
+                    yield from self._seal(self.staged, self._digest)
         except OSError as error:
-            self.error = error
+            self.error, self.proven = error, False
         finally:
             settle(self._running)
             self._running.clear()
@@ -270,7 +291,7 @@ class DeltaStream:
             target_at, base_at, length = self._ranges.popleft()
             take = min(length, SEGMENT_BYTES)
             if take < length:
-                take -= (target_at + take) % self._leaf_bytes if take > self._leaf_bytes else 0
+                take -= (target_at + take) % self._leaves.leaf_bytes if take > self._leaves.leaf_bytes else 0
                 self._ranges.appendleft(Copy(target_at + take, base_at + take, length - take))
             copy = Copy(target_at, base_at, take)
             batch.append(copy)
@@ -280,73 +301,84 @@ class DeltaStream:
 
     def _copy(self, staged: Staged, batch: list[Copy]) -> _Copied:
         """Copy ranges of the base; runs on the pool."""
-        leaves: Leaves = {}
+        leaves: dict[int, Leaf] = {}
         try:
             for target_at, base_at, length in batch:
                 if is_hole(self._base.fd, base_at, length):
-                    # What was staged is zeros from the start; so a hole stays one.
-                    for index, start, end in self._whole_leaves(target_at, length):
-                        leaves[index] = _Leaf(zero_digest(end - start), bytes(4))
+                    staged.clear(target_at, length)
+                    leaves.update(self._leaves.of_zeros(target_at, length))
                     continue
                 view = self._pool.buffer(length)
                 self._base.read(base_at, view)
                 staged.put(target_at, view)
-                for index, start, end in self._whole_leaves(target_at, length):
-                    vouched = self._base.leaf(index) if target_at == base_at and self._same_grid(end) else None
-                    leaves[index] = _Leaf(*vouched) if vouched else self._leaf(view[start - target_at : end - target_at])
+                vouched = dict(self._leaves.of_base(target_at, length)) if target_at == base_at else {}
+                leaves.update(vouched)
+                if len(vouched) < len(self._leaves.within(target_at, length)):
+                    leaves.update(self._leaves.of_content(target_at, view))
         except OSError as error:
             return _Copied(error, leaves)
         return _Copied(None, leaves)
 
-    def _leaf(self, content: memoryview) -> _Leaf:
-        """Hash a leaf; its weak sum is only of use to the index, and left out where the engine is too slow for that."""
-        weak = packed("I", weak_sums(self._kernel, content, len(content))) if self._worth_remembering else bytes(4)
-        return _Leaf(blake3(content).digest(), weak)
-
     @property
     def checksums(self) -> Remembered | None:
         """The checksums of the proven file; None if there are none worth remembering."""
-        if not self._worth_remembering:
-            return None
-        leaves = [self._leaves[index] for index in sorted(self._leaves)]
-        return Remembered(self._leaf_bytes, b"".join([leaf.weak for leaf in leaves]), b"".join([leaf.digest for leaf in leaves]))
+        return self._leaves.checksums
 
-    @property
-    def _worth_remembering(self) -> bool:
-        return max(self.entry.size, self._base.size) <= effort(self._kernel.NAME).sum_bytes
+    def _seal(self, place: InPlace, digest: bytes) -> Errand:
+        """Give a file that is patched in place its content; where that can't be, as long as it is untouched, stage a new one after all."""
+        error: OSError | None = None
+        for sealed in self._pool.in_order(iter([(self._sealed, (place, digest))])):
+            yield sealed.done
+            error = sealed.result()
+        if error is None:
+            return
+        if place.decided or self._places.only:
+            raise error
+        self._stage()
+        try:
+            if not isinstance(self.staged, Staged):
+                raise self.error or error
+            for filled in self._pool.in_order((self._fill, (place, self.staged, at)) for at in range(0, self.entry.size, SEGMENT_BYTES)):
+                yield filled.done
+                filled.result()
+            self.staged.complete()
+            self.proven = self._base.unchanged
+        finally:
+            place.abandon(keep=False)
 
-    def _same_grid(self, end: int) -> bool:
-        """Tell whether a leaf of the target that ends here is, in length and place, one of the base."""
-        base = self._base
-        return base.block_bytes == self._leaf_bytes and (end % self._leaf_bytes == 0 or end == base.size)
+    def _sealed(self, place: InPlace, digest: bytes) -> OSError | None:
+        """Seal; runs on the pool."""
+        try:
+            place.seal(digest, forced=self._places.only)
+        except NoOrder as error:
+            return OSError(errno.ENOSPC, str(error))
+        except OSError as error:
+            return error
+        return None
 
-    def _whole_leaves(self, start: int, length: int) -> list[tuple[int, int, int]]:
-        """Return number, start and end of each leaf of the target that lies within a range."""
-        unit, size, end = self._leaf_bytes, self.entry.size, start + length
-        whole: list[tuple[int, int, int]] = []
-        for index in range(-(-start // unit), -(-end // unit)):
-            stop = min((index + 1) * unit, size)
-            if stop <= end:
-                whole.append((index, index * unit, stop))
-        return whole
+    def _fill(self, place: InPlace, staged: Staged, at: int) -> None:
+        """Copy a segment of what was to be patched in place; runs on the pool."""
+        view = self._pool.buffer(min(SEGMENT_BYTES, self.entry.size - at))
+        place.read(at, view)
+        staged.put(at, view)
 
-    def _hash_the_rest(self, staged: Staged | Kept) -> Errand:
+    def _hash_the_rest(self, staged: Staged | Kept | InPlace) -> Errand:
         """Hash those leaves that are made of more than one piece."""
-        missing = [index for index in range(-(-self.entry.size // self._leaf_bytes)) if index not in self._leaves]
-        step = max(SEGMENT_BYTES // self._leaf_bytes, 1)
+        missing = self._leaves.missing()
+        step = max(SEGMENT_BYTES // self._leaves.leaf_bytes, 1)
         batches = (missing[at : at + step] for at in range(0, len(missing), step))
         for future in self._pool.in_order((self._hash, (staged, batch)) for batch in batches):
             yield future.done
-            self._leaves.update(future.result())
+            self._leaves.note(future.result())
 
-    def _hash(self, staged: Staged | Kept, indexes: list[int]) -> Leaves:
+    def _hash(self, staged: Staged | Kept | InPlace, indexes: list[int]) -> dict[int, Leaf]:
         """Hash some leaves of what is staged; runs on the pool."""
-        leaves: Leaves = {}
+        leaves: dict[int, Leaf] = {}
         for index in indexes:
-            start = index * self._leaf_bytes
-            view = self._pool.buffer(min(self._leaf_bytes, self.entry.size - start))
-            read_exactly(staged.fd, start, view)
-            leaves[index] = self._leaf(view)
+            start, length = self._leaves.span(index)
+            view = self._pool.buffer(length)
+            staged.read(start, view)
+            leaves[index] = self._leaves.hashed(view)
         return leaves
 
     def abandon(self, *, keep: bool) -> None:

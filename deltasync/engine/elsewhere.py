@@ -82,7 +82,7 @@ class Elsewhere:
 
     def __init__(self, ground: Ground, *, made: bool) -> None:
         self._ground = ground
-        self._active = not made and not ground.settings.dry_run
+        self._active = not made and not ground.settings.dry_run and not ground.settings.whole_file
         self._extras = Spool()
         self._waiting = Spool()
         self._candidates: list[Candidate] = []

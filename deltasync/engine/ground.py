@@ -23,10 +23,14 @@ from deltasync.tree.plan import Change, Policy, Step, kept_permissions
 from deltasync.wire.messages import Item
 from deltasync.wire.settings import Settings
 
-__all__ = ["Abilities", "Ground", "ReceiverCounts"]
+__all__ = ["Abilities", "Ground", "ModeImpossible", "ReceiverCounts"]
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 """A full disk is an error of the destination as a whole (exit 11), though the other paths go on."""
+
+
+class ModeImpossible(OSError):
+    """A file can't be changed in the way that the user demands; that is an error of the destination as well."""
 
 
 @dataclass(slots=True)
@@ -38,6 +42,8 @@ class ReceiverCounts:
     files_deleted: int = 0
     matched_bytes: int = 0
     resent_whole: int = 0
+    modes: dict[str, int] = field(default_factory=lambda: {"clone": 0, "stage": 0, "inplace": 0})
+    """Files by how they were given new content."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,11 +112,6 @@ class Ground:
         self.lines = Lines(lambda item: self.reporter.item(*item))
         self.granularity = TimeGranularity(may_write=not self.settings.dry_run)
         self.keeps_owner = self.settings.owner and self.abilities.is_root
-
-    @property
-    def staged(self) -> int:
-        """How many files were replaced by staged ones."""
-        return 0 if self.settings.dry_run else self.counts.files_written
 
     def keeps_group(self, gid: int) -> bool:
         """Tell whether an entry of this group (by our numbers) gets it."""
@@ -201,5 +202,6 @@ class Ground:
     def failed(self, directory: bytes, name: bytes, error: OSError | ValueError | OverflowError, deed: str) -> None:
         """Report that something could not be done with an entry."""
         path = join(directory, name) if name else directory
-        code = ExitCode.LOCAL_IO if isinstance(error, OSError) and error.errno in _FULL else ExitCode.PARTIAL
+        of_destination = isinstance(error, ModeImpossible) or (isinstance(error, OSError) and error.errno in _FULL)
+        code = ExitCode.LOCAL_IO if of_destination else ExitCode.PARTIAL
         self.reporter.problem(path or b".", reason(error, deed), code)

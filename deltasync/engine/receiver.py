@@ -140,9 +140,9 @@ class Receiver:
             counts.files_deleted,
             counts.matched_bytes,
             counts.resent_whole,
-            0,
-            self._ground.staged,
-            0,
+            counts.modes["clone"],
+            counts.modes["stage"],
+            counts.modes["inplace"],
         )
 
     def _work(self) -> None:

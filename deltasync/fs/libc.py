@@ -1,7 +1,7 @@
 """System calls of Linux that the standard library does not reach, by ctypes. Elsewhere each fails with ENOSYS.
 
-Source: the Linux manual pages openat2(2), fchmodat(2), rename(2), fstatfs(2). The two calls made by number have the same number on every
-architecture that shares Linux's common table (all but alpha).
+Source: the Linux manual pages openat2(2), fchmodat(2), rename(2), fallocate(2), fstatfs(2). The two calls made by number have the same
+number on every architecture that shares Linux's common table (all but alpha).
 """
 
 from __future__ import annotations
@@ -15,11 +15,14 @@ from collections.abc import Callable
 from functools import lru_cache
 
 __all__ = [
+    "FALLOC_FL_KEEP_SIZE",
+    "FALLOC_FL_PUNCH_HOLE",
     "RESOLVE_BENEATH",
     "RESOLVE_NO_MAGICLINKS",
     "RESOLVE_NO_SYMLINKS",
     "RESOLVE_NO_XDEV",
     "exchange",
+    "fallocate",
     "fchmodat2",
     "filesystem_magic",
     "openat2",
@@ -29,6 +32,8 @@ RESOLVE_NO_XDEV = 0x01
 RESOLVE_NO_MAGICLINKS = 0x02
 RESOLVE_NO_SYMLINKS = 0x04
 RESOLVE_BENEATH = 0x08
+FALLOC_FL_KEEP_SIZE = 0x01
+FALLOC_FL_PUNCH_HOLE = 0x02
 
 _OPENAT2 = 437
 _FCHMODAT2 = 452
@@ -37,7 +42,7 @@ _RENAME_EXCHANGE = 2
 _STATFS_BYTES = 256
 _HOW = struct.Struct("=QQQ")
 
-_Integer = type[ctypes.c_long] | type[ctypes.c_int] | type[ctypes.c_uint] | type[ctypes.c_size_t]
+_Integer = type[ctypes.c_long] | type[ctypes.c_int] | type[ctypes.c_uint] | type[ctypes.c_size_t] | type[ctypes.c_int64]
 
 _libc = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
 
@@ -57,6 +62,8 @@ def _function(name: str, result: _Integer, *arguments: _Integer | type[ctypes.c_
 _call_openat2 = _function("syscall", ctypes.c_long, ctypes.c_long, ctypes.c_int, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_size_t)
 _call_fchmodat2 = _function("syscall", ctypes.c_long, ctypes.c_long, ctypes.c_int, ctypes.c_char_p, ctypes.c_uint, ctypes.c_uint)
 _call_renameat2 = _function("renameat2", ctypes.c_int, ctypes.c_int, ctypes.c_char_p, ctypes.c_int, ctypes.c_char_p, ctypes.c_uint)
+_FALLOCATE = (ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64)
+_call_fallocate = _function("fallocate64", ctypes.c_int, *_FALLOCATE) or _function("fallocate", ctypes.c_int, *_FALLOCATE)
 _call_fstatfs = _function("fstatfs", ctypes.c_int, ctypes.c_int, ctypes.c_char_p)
 
 
@@ -109,6 +116,20 @@ def exchange(dir_fd: int, one: bytes, other: bytes) -> None:
         raise _failure(errno.ENOSYS, one)
     if _call_renameat2(dir_fd, one, dir_fd, other, _RENAME_EXCHANGE):
         raise _failure(ctypes.get_errno(), one)
+
+
+def fallocate(fd: int, mode: int, at: int, length: int) -> None:
+    """Change how a range of a file is stored, by the `FALLOC_FL_*` bits of `mode`.
+
+    Raises:
+        OSError: As fallocate(2): ENOSPC; EOPNOTSUPP or ENOSYS where filesystem, kernel or C library can't.
+    """
+    if _call_fallocate is None:
+        raise _failure(errno.ENOSYS)
+    while _call_fallocate(fd, mode, at, length):
+        number = ctypes.get_errno()
+        if number != errno.EINTR:
+            raise _failure(number)
 
 
 def filesystem_magic(fd: int) -> int:

@@ -1,6 +1,6 @@
-"""Locks on open files that end with the process, however it ends, and that hold between two descriptors of one process too.
+"""Locks on open files that end with the process, however it ends, and that hold between two descriptors of one process too; leases.
 
-On Linux these are open-file-description locks (fcntl(2), F_OFD_SETLK), elsewhere flock(2). They are advisory and never waited for.
+On Linux locks are open-file-description locks (fcntl(2), F_OFD_SETLK), elsewhere flock(2). They are advisory and never waited for.
 """
 
 from __future__ import annotations
@@ -8,9 +8,11 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import signal
 import struct
+from contextlib import suppress
 
-__all__ = ["lock", "nobody_else"]
+__all__ = ["lease", "lock", "nobody_else", "release"]
 
 _SET = getattr(fcntl, "F_OFD_SETLK", None)
 _FLOCK = struct.Struct("@hhqqi0q")
@@ -39,10 +41,35 @@ def lock(fd: int, *, shared: bool = False) -> bool:
     return True
 
 
+def lease(fd: int) -> bool:
+    """Take a write lease on a file: nobody else has it open, and who opens it from now on waits until `release`, at most a minute or so.
+
+    `fd` must be open for writing, and the only descriptor of the file but for its duplicates. False where that is not so, the file is
+    another user's, or the filesystem has no leases (fcntl(2), F_SETLEASE, Linux).
+    """
+    if not hasattr(fcntl, "F_SETLEASE"):
+        return False
+    try:
+        # Whoever waits makes the system send a signal, which would end this process if it were not one that is passed over by itself.
+        fcntl.fcntl(fd, fcntl.F_SETSIG, signal.SIGURG)
+        fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_WRLCK)
+    except OSError:
+        # EAGAIN: somebody has it open; EACCES: it is another user's; EINVAL: this filesystem has no leases.
+        return False
+    return True
+
+
+def release(fd: int) -> None:
+    """Give a lease back; whoever waits goes on."""
+    # It may have been taken away because it was held for too long.
+    with suppress(OSError):
+        fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_UNLCK)
+
+
 def nobody_else(fd: int, reader: int) -> bool:
     """Tell whether nobody has a file open but by `fd`, which may write, and `reader`, which may not; False where that can't be told.
 
-    A write lease is granted only then (fcntl(2), F_SETLEASE, Linux); `reader` would stand in its way and becomes a duplicate of `fd`.
+    `reader` would stand in the way of a lease, and becomes a duplicate of `fd`.
 
     Raises:
         OSError: The descriptor can't be duplicated.
@@ -50,10 +77,7 @@ def nobody_else(fd: int, reader: int) -> bool:
     if not hasattr(fcntl, "F_SETLEASE"):
         return False
     os.dup2(fd, reader, inheritable=False)
-    try:
-        fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_WRLCK)
-        fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_UNLCK)
-    except OSError:
-        # EAGAIN: somebody has it open; EACCES: it is another user's; EINVAL: this filesystem has no leases.
-        return False
-    return True
+    alone = lease(fd)
+    if alone:
+        release(fd)
+    return alone

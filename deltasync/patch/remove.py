@@ -14,9 +14,11 @@ from typing import NamedTuple
 
 from deltasync.errors import Problem
 from deltasync.fs import nofollow
+from deltasync.fs.journals import is_journal, quarantine_name
 from deltasync.fs.openat2 import DIRECTORY_FLAGS, Opener
 from deltasync.fs.root import Root
 from deltasync.patch.leftovers import clean_stale
+from deltasync.patch.recovery import Outcome, recover
 from deltasync.tree.names import check_path, is_reserved, join, split
 
 __all__ = ["remove_tree"]
@@ -225,7 +227,7 @@ class _Removal:
         if name in level.kept:
             return
         if is_reserved(name):
-            if not self._dry_run and not clean_stale(level.fd, name):
+            if not self._dry_run and not self._remove_ours(level.fd, name):
                 level.holds = True
             return
         path = join(self._path, name)
@@ -236,6 +238,13 @@ class _Removal:
         elif not self._remove_entry(path, name, level):
             level.kept.add(name)
             level.holds = True
+
+    def _remove_ours(self, dir_fd: int, name: bytes) -> bool:
+        """Remove what is ours; a patch that is unfinished is finished, since its file may be one that stays. False if it is in use."""
+        if is_journal(name):
+            met = recover(dir_fd, name)
+            name = name if met is None or met.outcome is not Outcome.QUARANTINED else quarantine_name(name)
+        return clean_stale(dir_fd, name)
 
     def _remove_entry(self, path: bytes, name: bytes, level: _Level | None) -> bool:
         """Remove one non-directory; False if it stays."""

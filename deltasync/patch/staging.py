@@ -12,11 +12,14 @@ from collections.abc import Iterator
 from contextlib import suppress
 from typing import Self
 
+from deltasync.fs.libc import FALLOC_FL_KEEP_SIZE, FALLOC_FL_PUNCH_HOLE, fallocate
 from deltasync.fs.locks import lock, nobody_else
+from deltasync.fs.reflink import clone
 from deltasync.patch.attributes import Attributes, Lost, apply_fd
+from deltasync.patch.kept import read_all
 from deltasync.patch.leftovers import clean_stale, partial_name, spare_partial_name, unique_name
 
-__all__ = ["PARTIAL_MIN_BYTES", "Buffer", "Kept", "Staged", "clean_stale", "put_small"]
+__all__ = ["PARTIAL_MIN_BYTES", "Buffer", "Staged", "clean_stale", "put_small"]
 
 Buffer = bytes | bytearray | memoryview
 
@@ -117,6 +120,7 @@ class Staged:
         size: Bytes that it will have.
         written: Bytes that it has so far.
         status: What it is in its place, after `commit`.
+        mode: How it takes its place, as `--update-mode` has it: `stage`, or `clone` once its content is shared with another file.
     """
 
     def __init__(self, dir_fd: int, fd: int, name: bytes, staged: bytes, size: int, *, sparse: bool) -> None:
@@ -129,8 +133,9 @@ class Staged:
         self._staged = staged
         self._sparse = sparse
         self._end = 0
-        self._may_keep = True
+        self._may_keep = self._blank = True
         self.status: os.stat_result | None = None
+        self.mode = "stage"
 
     @classmethod
     def create(cls, dir_fd: int, name: bytes, size: int, *, sparse: bool) -> Self:
@@ -183,6 +188,7 @@ class Staged:
                     os.ftruncate(own_fd, size)
                     made = cls(own_dir_fd, own_fd, name, staged, size, sparse=sparse)
                     made.written = made._end = size
+                    made._blank = False
                     own_dir_fd = own_fd = -1
                     return made
                 raise FileNotFoundError(errno.ENOENT, "another file came into its place")
@@ -232,8 +238,36 @@ class Staged:
             OSError: As write(2).
         """
         view = memoryview(data)
+        done = 0
         for start, end in _runs_of_data(view, at) if self._sparse else ((0, len(view)),):
+            self._clear(at + done, at + start)
             _write_at(self._fd, view[start:end], at + start)
+            done = end
+        self._clear(at + done, at + len(view))
+
+    def clear(self, at: int, count: int) -> None:
+        """Put zeros at a place; as `put`. In a sparse file they become a hole.
+
+        Raises:
+            OSError: As write(2).
+        """
+        if self._sparse:
+            self._clear(at, at + count)
+        elif not self._blank:
+            for start in range(at, at + count, len(_ZEROS)):
+                _write_at(self._fd, memoryview(_ZEROS)[: at + count - start], start)
+
+    def _clear(self, start: int, end: int) -> None:
+        """Have zeros, stored as nothing where that can be, in a range of a file that may not be blank."""
+        if self._blank or start >= end:
+            return
+        try:
+            fallocate(self._fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, start, end - start)
+        except OSError as error:
+            if error.errno not in (errno.EOPNOTSUPP, errno.ENOSYS):
+                raise
+            for at in range(start, end, len(_ZEROS)):
+                _write_at(self._fd, memoryview(_ZEROS)[: end - at], at)
 
     def stretch(self) -> None:
         """Give the file its length at once, all zeros, so that it can be filled in any order.
@@ -244,14 +278,29 @@ class Staged:
         os.ftruncate(self._fd, self.size)
         self._end = self.size
 
+    def share(self, fd: int) -> bool:
+        """Begin with the content of another file instead of with nothing, where the filesystem can share it; False where it can't.
+
+        Raises:
+            OSError: As ftruncate(2), to the length that the file shall have.
+        """
+        if not clone(fd, self._fd):
+            return False
+        self.mode, self._blank = "clone", False
+        self.stretch()
+        return True
+
     def complete(self) -> None:
         """Take note that every byte was put in its place."""
         self.written = self.size
 
-    @property
-    def fd(self) -> int:
-        """The staged file's descriptor, for reading what was put."""
-        return self._fd
+    def read(self, at: int, buffer: memoryview) -> None:
+        """Read what was put; several threads may do so at once.
+
+        Raises:
+            OSError: It can't be read, or somebody cut it short.
+        """
+        read_all(self._fd, at, buffer)
 
     def commit(self, attributes: Attributes) -> Lost:
         """Put the complete file in its place with these attributes; returns which of them could not be kept.
@@ -307,43 +356,6 @@ class Staged:
         with suppress(OSError):
             os.close(fd)
         os.close(self._dir_fd)
-
-
-class Kept:
-    """A file that turned out to be what it shall be already: it stays where it is, and takes its attributes. Its form is that of `Staged`.
-
-    Attributes:
-        fd: The file's descriptor; it stays the caller's.
-        status: What it is, after `commit`.
-    """
-
-    def __init__(self, dir_fd: int, name: bytes, fd: int) -> None:
-        self.fd = fd
-        self.status: os.stat_result | None = None
-        self._dir_fd = os.dup(dir_fd)
-        self._name = name
-
-    def complete(self) -> None:
-        """Do nothing: every byte has long been in its place."""
-
-    def commit(self, attributes: Attributes) -> Lost:
-        """Give the file its attributes; returns which of them could not be kept.
-
-        Raises:
-            OSError: They can't be set, or another file has the name now.
-        """
-        if not os.path.samestat(os.fstat(self.fd), os.stat(self._name, dir_fd=self._dir_fd, follow_symlinks=False)):
-            raise FileNotFoundError(errno.ENOENT, "another file came into its place")
-        lost = apply_fd(self.fd, attributes)
-        self.status = os.fstat(self.fd)
-        self.abandon(keep=True)
-        return lost
-
-    def abandon(self, *, keep: bool) -> None:  # noqa: ARG002 - as `Staged.abandon`.
-        """Leave the file as it is."""
-        fd, self._dir_fd = self._dir_fd, -1
-        if fd >= 0:
-            os.close(fd)
 
 
 def _new_file(dir_fd: int, name: bytes) -> tuple[bytes, int]:

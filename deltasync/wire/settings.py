@@ -51,6 +51,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     block_bytes: Annotated[int, msgspec.Meta(ge=0, le=64 << 20)] = 0
     """Length of the blocks that a base is cut into; 0 for what suits its size."""
 
+    update_mode: Annotated[str, msgspec.Meta(pattern=r"\A(auto|clone|stage|inplace)\Z")] = "auto"
+    """How the receiver changes files that it has a base of."""
+    whole_file: bool = False
+    """Send files whole, without looking for what the receiver has of them."""
+
     rules: tuple[bytes, ...] = ()
     """Filter rules in the order given, each `b"+ PATTERN"` or `b"- PATTERN"` (see `tree.filters`); at most 65,536."""
 

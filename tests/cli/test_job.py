@@ -195,7 +195,7 @@ def test_what_can_not_be_is_a_usage_error(words: str, engine: FakeEngine, capfd:
         "--delete-excluded", "-f", "--filter=x", "-C", "--gitignore", "--files-from=x", "-0", "--from0", "-R", "--relative", "-X", "-A",
         "-x", "-L", "-k", "-K", "--safe-links", "--copy-unsafe-links", "--chmod=x", "--chown=x", "--max-size=1", "--min-size=1",
         "--remove-source-files", "-m", "--prune-empty-dirs", "--link-dest=x", "--compare-dest=x", "--copy-dest=x", "--backup",
-        "--backup-dir=x", "--suffix=x", "--inplace", "-W", "--whole-file", "--update-mode=auto", "--fsync", "--data=tcp", "--e2e=K",
+        "--backup-dir=x", "--suffix=x", "--fsync", "--data=tcp", "--e2e=K",
         "--watch", "--settle=1", "--poll-interval=1", "--rescan-interval=1", "--no-delete", "--also=x", "--block-size=1", "--bogus", "-p22",
         "--no-a", "--dry", "-h",
     ],

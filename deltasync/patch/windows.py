@@ -1,0 +1,134 @@
+"""The windows of a patch in place, one at a time: gathered into a record, written to the file, and compared with it after a crash."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from blake3 import blake3
+
+from deltasync.delta.order import Window, Write
+from deltasync.patch.disk import Disk, read_at, write_at
+from deltasync.patch.journal import Damaged, Journal
+
+__all__ = ["Windows"]
+
+_SECTOR_BYTES = 512
+"""What a disk writes wholly or not at all."""
+_DIGEST_BYTES = 8
+_PIECE_BYTES = 1 << 20
+
+
+class Windows:
+    """Works on one file and its journal; both stay their owner's.
+
+    Args:
+        disk: Where they are.
+        journal: The journal.
+        fd: The file.
+        base_bytes: The file's length before the patch.
+    """
+
+    def __init__(self, disk: Disk, journal: Journal, fd: int, base_bytes: int) -> None:
+        self._disk = disk
+        self._journal = journal
+        self._fd = fd
+        self._base_bytes = base_bytes
+
+    def gather(self, window: Window) -> bytearray:
+        """Set aside what the window says, and return its record: what it moves, and digests of what it destroys.
+
+        Raises:
+            OSError: The file can't be read, or the journal not written.
+        """
+        for base_at, aside_at, length in window.saves:
+            for at in range(0, length, _PIECE_BYTES):
+                piece = memoryview(bytearray(min(_PIECE_BYTES, length - at)))
+                self._read_base(base_at + at, piece)
+                self._journal.put_aside(aside_at + at, piece)
+        moved = sum(write.length for write in window.writes if write.source in "ba")
+        payload = bytearray(moved)
+        room = memoryview(payload)
+        for write in window.writes:
+            if write.source == "b":
+                self._read_base(write.source_at, room[: write.length])
+            elif write.source == "a":
+                self._journal.read_aside(write.source_at, room[: write.length])
+            else:
+                continue
+            room = room[write.length :]
+        room.release()
+        for write in window.writes:
+            payload += self._digests(write)
+        return payload
+
+    def _read_base(self, at: int, buffer: memoryview) -> None:
+        if read_at(self._disk, self._fd, at, buffer) < len(buffer):
+            raise Damaged("it was cut short by someone else")
+
+    def _digests(self, write: Write) -> bytes:
+        """Return the digests of the sectors, as far as they are the base's, that a write destroys."""
+        end = min(write.target_at + write.length, self._base_bytes)
+        digests: list[bytes] = []
+        for start in range(write.target_at, end, _PIECE_BYTES):
+            piece = memoryview(bytearray(min(_PIECE_BYTES, end - start)))
+            self._read_base(start, piece)
+            digests += [blake3(piece[low:high]).digest(_DIGEST_BYTES) for low, high in _sectors(start, start + len(piece))]
+        return b"".join(digests)
+
+    def write(self, window: Window, payload: bytearray) -> None:
+        """Write a window to the file; it may have been written before, as a whole or in part.
+
+        Raises:
+            OSError: It can't be written.
+        """
+        for at, content in self._contents(window, payload):
+            write_at(self._disk, self._fd, at, content)
+
+    def _contents(self, window: Window, payload: bytearray) -> Iterator[tuple[int, memoryview]]:
+        """Yield what a window writes: places and contents, in pieces."""
+        moved = memoryview(payload)
+        buffer = memoryview(bytearray(_PIECE_BYTES))
+        zeros = memoryview(bytes(_PIECE_BYTES))
+        for target_at, length, source, source_at in window.writes:
+            for at in range(0, length, _PIECE_BYTES):
+                take = min(_PIECE_BYTES, length - at)
+                if source == "l":
+                    self._journal.read_literals(source_at + at, buffer[:take])
+                    yield target_at + at, buffer[:take]
+                elif source == "z":
+                    yield target_at + at, zeros[:take]
+                else:
+                    yield target_at + at, moved[:take]
+                    moved = moved[take:]
+
+    def is_ours(self, window: Window, payload: bytearray) -> bool:
+        """Tell whether each sector that a window destroys is as it was before, or as the window leaves it: nobody else wrote there."""
+        digests = memoryview(payload)[sum(write.length for write in window.writes if write.source in "ba") :]
+        for at, content in self._contents(window, payload):
+            found = memoryview(bytearray(len(content)))
+            found = found[: read_at(self._disk, self._fd, at, found)]
+            of_base = min(max(self._base_bytes - at, 0), len(content))
+            for low, high in _sectors(at, at + of_base):
+                if not _is_either(found[low:high], content[low:high], bytes(digests[:_DIGEST_BYTES])):
+                    return False
+                digests = digests[_DIGEST_BYTES:]
+            # Behind the base's end there was nothing, or what the system gives for that.
+            for low, high in _sectors(at + of_base, at + len(content)):
+                beyond = found[of_base + low : of_base + high]
+                if beyond != content[of_base + low : of_base + low + len(beyond)] and any(beyond):
+                    return False
+        return True
+
+
+def _is_either(found: memoryview, new: memoryview, old: bytes) -> bool:
+    """Tell whether content is the new one, or has the digest of the old one."""
+    return found == new or blake3(found).digest(_DIGEST_BYTES) == old
+
+
+def _sectors(start: int, end: int) -> Iterator[tuple[int, int]]:
+    """Yield the parts of a range of a file that lie in one sector each, as offsets from its start."""
+    at = start
+    while at < end:
+        stop = min(end, at - at % _SECTOR_BYTES + _SECTOR_BYTES)
+        yield at - start, stop - start
+        at = stop
