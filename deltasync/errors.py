@@ -6,8 +6,8 @@ as a `DeltasyncError`. This module is pure and imports nothing of deltasync.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import IntEnum
+from typing import NamedTuple
 
 __all__ = [
     "AuthenticationError",
@@ -138,8 +138,7 @@ class PeerFailure(DeltasyncError):
         self.exit_code = ExitCode(exit_code)
 
 
-@dataclass(frozen=True, slots=True)
-class Problem:
+class Problem(NamedTuple):
     """What went wrong with one path, while the run went on.
 
     Attributes:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from deltasync.errors import UsageError
 from deltasync.tree.names import shown
@@ -17,8 +16,7 @@ _UNSAFE_IN_HOST = re.compile(r"""^-|^$|[\x00-\x20\x7f'"`$\\;&<>|(){}]""")
 _UNSAFE_IN_USER = re.compile(r"""^-|^$|[\x00-\x1f\x7f'"`;&<>|(){}]|\s-|\\$""")
 
 
-@dataclass(frozen=True, slots=True)
-class Remote:
+class Remote(NamedTuple):
     """Where the other end is, and how to get there over SSH.
 
     Attributes:

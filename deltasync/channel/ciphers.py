@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import glob
 import os
 import re
-import subprocess
 from collections.abc import Sequence
 
 __all__ = ["preferring_gcm"]
@@ -34,6 +32,9 @@ def preferring_gcm(words: Sequence[str], ssh_config: str | None) -> list[str]:
     files = [ssh_config] if ssh_config is not None else [os.path.expanduser("~/.ssh/config"), _SYSTEM_CONFIG]
     if not any(_speaks_of_ciphers(file, _DEEPEST_INCLUDE) for file in files):
         return ["-o", f"Ciphers={_DEFAULTS_REORDERED}"]
+    # Few need it, and loading it would hold up everybody's ssh.
+    import subprocess
+
     try:
         result = subprocess.run(
             [words[0], "-G", *words[1:]], stdin=subprocess.DEVNULL, capture_output=True, timeout=_CONFIG_TIMEOUT_S, check=True
@@ -57,6 +58,8 @@ def _speaks_of_ciphers(file: str, depth: int) -> bool:
         return False
     except OSError:
         return True
+    import glob
+
     base = "/etc/ssh" if file.startswith("/etc/ssh/") else os.path.expanduser("~/.ssh")
     for word, value in _WORD.findall(text):
         if word.lower() == "ciphers" or not depth or '"' in value or "%" in value or "$" in value:

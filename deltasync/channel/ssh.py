@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
 from typing import Protocol
 
 from deltasync.channel.address import Remote
 from deltasync.channel.openssh import OpenSshStream
+from deltasync.channel.programs import is_program
 from deltasync.channel.stream import ByteStream
 from deltasync.errors import DeltasyncError
 
-__all__ = ["SshStream", "connect"]
+__all__ = ["SshStream", "connect", "wants_paramiko"]
 
 
 class SshStream(ByteStream, Protocol):
@@ -25,6 +25,11 @@ class SshStream(ByteStream, Protocol):
         """Turn an error of the stream or of the session over it into one that says what is wrong, and where; else return it as it is."""
 
 
+def wants_paramiko(remote: Remote) -> bool:
+    """Tell whether paramiko carries a session, which takes long to load; else the OpenSSH binary does, or what replaces it."""
+    return remote.rsh is None and (remote.ssh == "paramiko" or (remote.ssh == "auto" and not is_program("ssh")))
+
+
 def connect(remote: Remote) -> SshStream:
     """Begin a session; the connection itself may be made only when the first bytes are sent.
 
@@ -32,7 +37,7 @@ def connect(remote: Remote) -> SshStream:
         TransportError: There is no ssh here, or no proxy as configured.
         UsageError: The host is none, or the ssh_config can't be read.
     """
-    if remote.rsh is None and (remote.ssh == "paramiko" or (remote.ssh == "auto" and shutil.which("ssh") is None)):
+    if wants_paramiko(remote):
         from deltasync.channel.paramiko_ssh import ParamikoStream
 
         return ParamikoStream(remote)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-import re
-import shlex
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,12 +11,12 @@ import msgspec
 
 from deltasync.cli.filtering import FilterOption, wire_rules
 from deltasync.cli.options import ARCHIVE, FILTERS, Given
-from deltasync.cli.places import Host, Route, parse_place, route
+from deltasync.cli.places import Route, parse_place, route
 from deltasync.cli.rates import parse_rate, parse_size, size
+from deltasync.cli.remote import remote_of
 from deltasync.cli.report import OutputOptions
-from deltasync.engine.job import Direction, Job, Remote
+from deltasync.engine.job import Direction, Job
 from deltasync.errors import UsageError
-from deltasync.tree.names import shown
 from deltasync.wire.content import MAX_BLOCK_BYTES, MIN_BLOCK_BYTES
 from deltasync.wire.settings import Settings
 
@@ -115,7 +113,7 @@ def make_job(given: Given, way: Route, settings: Settings) -> Job:
         LocalFileError: A file of rules can't be read.
     """
     values = given.values
-    remote = None if way.host is None else _remote(values, way.host)
+    remote = None if way.host is None else remote_of(values, way.host)
     rules = wire_rules(FilterOption(name, value) for given_name, value in given.ordered for name in FILTERS if name == given_name)
     return Job(
         direction="push" if way.sends else "pull",
@@ -144,49 +142,3 @@ def _archive(given: Given) -> dict[str, bool]:
 def _last(given: Given, meanings: dict[str, Any]) -> Any:  # noqa: ANN401 - whatever the options mean.
     """Return the meaning of that of the options which was given last, or None."""
     return next((meanings[name] for name, _ in reversed(given.ordered) if name in meanings), None)
-
-
-def _remote(values: Any, host: Host) -> Remote:  # noqa: ANN401 - click's values have their types by the options' declarations.
-    rsh: tuple[str, ...] | None = None
-    if values["rsh"] is not None:
-        try:
-            rsh = tuple(shlex.split(values["rsh"]))
-        except ValueError as error:
-            raise UsageError(f"--rsh: {error}") from error
-        if not rsh:
-            raise UsageError("--rsh: the command is empty")
-        if values["ssh"] == "paramiko":
-            raise UsageError("--rsh and --ssh paramiko exclude each other")
-    for name in ("ssh_config", "identity", "remote_path"):
-        value = values[name]
-        if value is not None and re.fullmatch(r"\s*", value):
-            raise UsageError(f"--{name.replace('_', '-')}: the value is empty")
-    return Remote(
-        host=host.name,
-        user=host.user,
-        port=host.port or values["port"],
-        ssh=values["ssh"] or "auto",
-        rsh=rsh,
-        ssh_config=_file("--ssh-config", values["ssh_config"]),
-        identity=_file("--identity", values["identity"], ".pub"),
-        remote_path=values["remote_path"],
-    )
-
-
-def _file(option: str, value: str | None, *endings: str) -> str | None:
-    """Return the path of a file for ssh, which would name a missing one late or not at all.
-
-    Args:
-        option: What names it.
-        value: The path as given, or None; `~` is the home directory, also where the shell did not replace it (`--identity=~/key`).
-        endings: What may stand behind the path instead: of a key that an agent holds, the public part is enough.
-
-    Raises:
-        UsageError: There is no such file.
-    """
-    if value is None:
-        return None
-    path = os.path.expanduser(value)
-    if not any(os.path.exists(path + ending) for ending in ("", *endings)):
-        raise UsageError(f"{option} {shown(value)}: there is no such file")
-    return path

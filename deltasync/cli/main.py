@@ -101,9 +101,14 @@ def _transfer(push: bool, words: list[str]) -> int:
     stop = StopEvent()
     # An exception out of a signal handler must not hit the imports: extension modules lose it while they load, and crash later.
     with caught(stop):
-        from deltasync.cli.transfer import transfer
+        from deltasync.channel.ahead import Ahead
+        from deltasync.cli.glance import glance
 
-        return transfer("push" if push else "pull", words, stop)
+        with Ahead(glance(push, words)) as ahead:
+            # All this is loaded while ssh connects.
+            from deltasync.cli.transfer import transfer
+
+            return transfer("push" if push else "pull", words, stop, ahead)
 
 
 def _version() -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from deltasync.errors import UsageError
@@ -32,8 +31,7 @@ class Host(NamedTuple):
     port: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(NamedTuple):
     """A path, and where it is.
 
     Attributes:
@@ -45,8 +43,7 @@ class Place:
     host: Host | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Route:
+class Route(NamedTuple):
     """From where to where.
 
     Attributes:

@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 
+from deltasync.channel.ahead import Ahead
 from deltasync.cli.job import make_job, output_options, route_of, settings_of
 from deltasync.cli.options import parse
 from deltasync.cli.report import Display, OutputOptions, Report
@@ -17,13 +18,14 @@ from deltasync.errors import Interrupted, UsageError
 __all__ = ["transfer"]
 
 
-def transfer(direction: Direction, words: Sequence[str], stop: StopEvent) -> int:
+def transfer(direction: Direction, words: Sequence[str], stop: StopEvent, ahead: Ahead | None = None) -> int:
     """Run a command; return the exit code.
 
     Args:
         direction: Which of the two.
         words: What follows it on the command line.
         stop: Ends the run; may be set already, by a signal that came while all this was loaded.
+        ahead: The session over SSH that was begun meanwhile; None for none.
 
     Raises:
         UsageError: The command line is wrong; nothing was done.
@@ -45,7 +47,7 @@ def transfer(direction: Direction, words: Sequence[str], stop: StopEvent) -> int
                 report.open_log()
             from deltasync.engine.run import run
 
-            return report.finish(run(job, report, stop))
+            return report.finish(run(job, report, stop, ahead))
         except UsageError:
             raise
         except Exception as error:  # noqa: BLE001 - a defect too ends in one line and a summary.

@@ -7,11 +7,14 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from deltasync.channel.address import Remote
 from deltasync.channel.stream import Link
 from deltasync.errors import DeltasyncError
+
+if TYPE_CHECKING:
+    from deltasync.channel.ahead import Ahead
 
 __all__ = ["Connection", "Connector"]
 
@@ -39,9 +42,11 @@ class Connector:
     Args:
         remote: Where to; None for this process.
         timeout_s: Longest silence of the peer; None for any.
+        ahead: A session that was begun already, taken if it leads there.
     """
 
-    def __init__(self, remote: Remote | None, *, timeout_s: float | None) -> None:
+    def __init__(self, remote: Remote | None, *, timeout_s: float | None, ahead: Ahead | None = None) -> None:
+        self._ahead = ahead
         self._remote = remote
         self._timeout_s = timeout_s
         self._done = threading.Event()
@@ -113,7 +118,7 @@ class Connector:
     def _ssh(self, remote: Remote) -> Connection:
         from deltasync.channel.ssh import connect
 
-        stream = connect(remote)
+        stream = (self._ahead and self._ahead.take(remote)) or connect(remote)
         self._ends_with(stream.close)
         stream.timeout_s = self._timeout_s
         # Loaded only now: ssh has begun to connect meanwhile.

@@ -16,6 +16,7 @@ from deltasync.engine.job import Job, Observer, Summary
 from deltasync.errors import ConnectionLost, ExitCode, Interrupted, Problem, TransportError, UsageError
 
 if TYPE_CHECKING:
+    from deltasync.channel.ahead import Ahead
     from deltasync.engine.transfer import Transfer
 
 __all__ = ["run"]
@@ -24,13 +25,14 @@ BACKOFF_S = (0.5, 1.0, 2.0, 5.0, 10.0)
 """Waits before a lost connection is made again; the last one repeats."""
 
 
-def run(job: Job, observer: Observer, stop: threading.Event) -> Summary:
+def run(job: Job, observer: Observer, stop: threading.Event, ahead: Ahead | None = None) -> Summary:
     """Do a job.
 
     Args:
         job: What to do.
         observer: Hears of items, problems and progress.
         stop: Set to end the run; it ends within a second with `Interrupted`.
+        ahead: A session over SSH that was begun before the job was known, used if it leads where the job does.
 
     Raises:
         UsageError: The engine that is asked for is not there.
@@ -41,7 +43,7 @@ def run(job: Job, observer: Observer, stop: threading.Event) -> Summary:
         _check_engine(job.engine)
     if job.direction == "push" and not any(os.path.lexists(os.path.expanduser(source)) for source in job.sources):
         return _nothing_to_send(job, observer, began_at)
-    attempts = _Attempts(job, _Once(observer), stop, began_at)
+    attempts = _Attempts(job, _Once(observer), stop, began_at, ahead)
     try:
         return attempts.run()
     except Exception:
@@ -52,7 +54,8 @@ def run(job: Job, observer: Observer, stop: threading.Event) -> Summary:
 class _Attempts:
     """The attempts at a job, until one comes to its end or another would be in vain."""
 
-    def __init__(self, job: Job, observer: _Once, stop: threading.Event, began_at: float) -> None:
+    def __init__(self, job: Job, observer: _Once, stop: threading.Event, began_at: float, ahead: Ahead | None) -> None:
+        self._ahead = ahead
         self._job = job
         self._observer = observer
         self._stop = stop
@@ -90,7 +93,7 @@ class _Attempts:
         return ConnectionLost(f"{error}; run again: what is there is not sent once more")
 
     def _attempt(self) -> Summary:
-        with Connector(self._job.remote, timeout_s=self._job.settings.timeout_s or None) as connector:
+        with Connector(self._job.remote, timeout_s=self._job.settings.timeout_s or None, ahead=self._ahead) as connector:
             from deltasync.engine.transfer import Transfer as Attempt
 
             self._last = Attempt(self._job, self._observer, self._stop, connector, self._began_at)

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
+from deltasync.channel.ahead import Ahead
 from deltasync.engine.job import Job, Observer, Summary
 from tests.sources import PROJECT
 
@@ -30,7 +31,7 @@ class FakeEngine:
     script: Script = _nothing
     jobs: list[Job] = field(default_factory=list)
 
-    def run(self, job: Job, observer: Observer, stop: threading.Event) -> Summary:
+    def run(self, job: Job, observer: Observer, stop: threading.Event, _ahead: Ahead | None = None) -> Summary:
         """See `engine.run.run`."""
         self.jobs.append(job)
         return self.script(job, observer, stop)
@@ -44,6 +45,8 @@ class FakeEngine:
     def put_in_place(self, monkeypatch: pytest.MonkeyPatch) -> FakeEngine:
         """Replace the engine for the duration of a test."""
         monkeypatch.setattr("deltasync.engine.run.run", self.run)
+        # No connection is begun ahead for a run that makes none.
+        monkeypatch.setattr("deltasync.cli.glance.glance", lambda _push, _words: None)
         return self
 
 
