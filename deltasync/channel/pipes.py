@@ -8,7 +8,6 @@ from __future__ import annotations
 import fcntl
 import os
 import select
-import socket
 import stat
 from contextlib import suppress
 from threading import Lock
@@ -106,7 +105,7 @@ class PipeStream:
                 return
             self._ended = True
             if _is_socket(self._write_fd):
-                _shut(self._write_fd, socket.SHUT_WR)
+                _shut(self._write_fd, both=False)
             else:
                 self._end_pipe()
 
@@ -120,7 +119,7 @@ class PipeStream:
             for fd in self._blocking:
                 if _is_socket(fd):
                     # Whoever else holds the socket, as a login shell does, must not keep the peer waiting for the end.
-                    _shut(fd, socket.SHUT_RDWR)
+                    _shut(fd, both=True)
             if not self._inside:
                 self._release()
 
@@ -186,7 +185,11 @@ def _is_socket(fd: int) -> bool:
     return stat.S_ISSOCK(os.fstat(fd).st_mode)
 
 
-def _shut(fd: int, how: int) -> None:
+def _shut(fd: int, *, both: bool) -> None:
+    # Loaded late, as the far end starts without it.
+    import socket
+
+    how = socket.SHUT_RDWR if both else socket.SHUT_WR
     shared = socket.socket(fileno=os.dup(fd))
     # The peer may have gone already, and the connection with it.
     with suppress(OSError):

@@ -8,7 +8,7 @@ length, two bytes big-endian; its payload is empty in this version.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from deltasync.channel.greeting import NoAnswer, answer, greet, receive_exactly
 from deltasync.channel.stream import Buffer, ByteStream
@@ -23,8 +23,7 @@ MAX_HANDSHAKE_BYTES = 256
 """Longest handshake message accepted; without a payload the longest there is has 96 bytes."""
 
 
-@dataclass(frozen=True, slots=True)
-class Credentials:
+class Credentials(NamedTuple):
     """How one side takes part in a handshake, and with which keys, 32 bytes each; none but `suite` is shown by `repr`.
 
     Attributes:
@@ -35,9 +34,13 @@ class Credentials:
     """
 
     suite: Suite = Suite.NN
-    static: bytes | None = field(default=None, repr=False)
-    remote_static: bytes | None = field(default=None, repr=False)
-    psk: bytes | None = field(default=None, repr=False)
+    static: bytes | None = None
+    remote_static: bytes | None = None
+    psk: bytes | None = None
+
+    def __repr__(self) -> str:
+        """Name the handshake alone."""
+        return f"Credentials(suite={self.suite!r})"
 
     def handshake(self, *, initiator: bool) -> Handshake:
         """Begin the handshake; raises `LocalProtocolError` where the keys don't fit it."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from deltasync.cli.signals import StopEvent, caught
 from deltasync.cli.streams import print_text
@@ -29,8 +29,7 @@ As a command= in authorized_keys, a key that may fetch beneath one directory and
 """
 
 
-@dataclass(frozen=True, slots=True)
-class ServeOptions:
+class ServeOptions(NamedTuple):
     """What the serving side was started with; see `engine.serve.serve_stdio`."""
 
     root: bytes | None = None

@@ -8,8 +8,7 @@ import stat
 from array import array
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from deltasync._native.columns import packed
 from deltasync.detect.sources import Sources
@@ -27,8 +26,7 @@ Origins: TypeAlias = "array[int]"
 """Per entry the index of the source that it comes from."""
 
 
-@dataclass(frozen=True, slots=True)
-class Terms:
+class Terms(NamedTuple):
     """What is scanned, and how.
 
     Attributes:
@@ -50,8 +48,7 @@ class Terms:
     digest: Callable[[int, bytes, bytes, int], bytes] | None = None
 
 
-@dataclass(slots=True)
-class Directory:
+class Directory(NamedTuple):
     """A directory whose subdirectories are still to be walked: their names, the next one last, and the sources that have it."""
 
     path: bytes

@@ -10,7 +10,7 @@ import errno
 import os
 import stat
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from deltasync.detect.directory import Directory, LinkGroups, Listing, Origins, Terms
 from deltasync.tree.names import MAX_NAME_BYTES, MAX_PATH_BYTES, join
@@ -23,8 +23,7 @@ CHUNK_ENTRIES = 2048
 """A chunk is closed at this many entries: enough to spread its fixed costs, few enough to flow early."""
 
 
-@dataclass(frozen=True, slots=True)
-class Chunk:
+class Chunk(NamedTuple):
     """A number of consecutive sections of the scan.
 
     Attributes:
@@ -44,12 +43,12 @@ class Chunk:
     file_bytes: int
 
 
-@dataclass(slots=True)
 class _Batch:
-    sections: list[Section] = field(default_factory=list)
-    origins: list[Origins | None] = field(default_factory=list)
-    entries: int = 0
-    size: int = 0
+    def __init__(self) -> None:
+        self.sections: list[Section] = []
+        self.origins: list[Origins | None] = []
+        self.entries = 0
+        self.size = 0
 
     def add(self, section: Section, origins: Origins | None, size: int) -> None:
         self.sections.append(section)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from deltasync.errors import DestinationError, RemoteProtocolError
 from deltasync.fs.root import Root
@@ -20,8 +20,7 @@ MAX_PLACE_BYTES = 4095
 """Longest path of a destination, as the system has it for those outside of `--root` too."""
 
 
-@dataclass(frozen=True, slots=True)
-class Destination:
+class Destination(NamedTuple):
     """Where a tree goes.
 
     Attributes:

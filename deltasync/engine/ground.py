@@ -6,7 +6,7 @@ import errno
 import os
 import stat
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from deltasync.engine.lines import Lines
 from deltasync.engine.reporter import Reporter, reason
@@ -33,21 +33,24 @@ class ModeImpossible(OSError):
     """A file can't be changed in the way that the user demands; that is an error of the destination as well."""
 
 
-@dataclass(slots=True)
 class ReceiverCounts:
-    """What the receiver counts; see `Summary`."""
+    """What the receiver counts; see `Summary`.
 
-    files_written: int = 0
-    entries_changed: int = 0
-    files_deleted: int = 0
-    matched_bytes: int = 0
-    resent_whole: int = 0
-    modes: dict[str, int] = field(default_factory=lambda: {"clone": 0, "stage": 0, "inplace": 0})
-    """Files by how they were given new content."""
+    Attributes:
+        modes: Files by how they were given new content.
+    """
+
+    def __init__(self) -> None:
+        self.files_written = 0
+        self.entries_changed = 0
+        self.files_deleted = 0
+        self.matched_bytes = 0
+        self.resent_whole = 0
+        self.modes = {"clone": 0, "stage": 0, "inplace": 0}
 
 
-@dataclass(frozen=True, slots=True)
-class Abilities:
+
+class Abilities(NamedTuple):
     """What this process may do with owners and modes.
 
     Attributes:
@@ -74,7 +77,6 @@ class Abilities:
         return self.uid == 0
 
 
-@dataclass(slots=True)
 class Ground:
     """What every part of the receiver shares.
 
@@ -93,25 +95,30 @@ class Ground:
         keeps_owner: Whether owners are set.
     """
 
-    root: Root | None
-    settings: Settings
-    filters: Filters
-    reporter: Reporter
-    abilities: Abilities
-    check: Callable[[], None]
-    to_remote: bool
-    users: OwnerNumbers = field(default_factory=OwnerNumbers.of_users)
-    groups: OwnerNumbers = field(default_factory=OwnerNumbers.of_groups)
-    counts: ReceiverCounts = field(default_factory=ReceiverCounts)
-    lines: Lines = field(init=False)
-    granularity: TimeGranularity = field(init=False)
-    keeps_owner: bool = field(init=False)
-
-    def __post_init__(self) -> None:
+    def __init__(
+        self,
+        root: Root | None,
+        settings: Settings,
+        filters: Filters,
+        reporter: Reporter,
+        abilities: Abilities,
+        check: Callable[[], None],
+        to_remote: bool,
+    ) -> None:
         """Find what follows from the options: how finely times may be probed, and whether this process can do what is asked for."""
+        self.root = root
+        self.settings = settings
+        self.filters = filters
+        self.reporter = reporter
+        self.abilities = abilities
+        self.check = check
+        self.to_remote = to_remote
+        self.users = OwnerNumbers.of_users()
+        self.groups = OwnerNumbers.of_groups()
+        self.counts = ReceiverCounts()
         self.lines = Lines(lambda item: self.reporter.item(*item))
-        self.granularity = TimeGranularity(may_write=not self.settings.dry_run)
-        self.keeps_owner = self.settings.owner and self.abilities.is_root
+        self.granularity = TimeGranularity(may_write=not settings.dry_run)
+        self.keeps_owner = settings.owner and abilities.is_root
 
     def keeps_group(self, gid: int) -> bool:
         """Tell whether an entry of this group (by our numbers) gets it."""

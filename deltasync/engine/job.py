@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal, Protocol
 
 from deltasync.channel.address import Remote
+from deltasync.engine.progress import Progress
 from deltasync.errors import ExitCode, Problem
 from deltasync.wire.settings import Settings
 
@@ -37,29 +38,6 @@ class Job:
     threads: int | None = None
     retries: int = 5
     engine: str = "auto"
-
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """How far a run has come; every number only grows.
-
-    Attributes:
-        files_total: Regular files seen by the scan so far.
-        bytes_total: Their content bytes.
-        files_done: Regular files that need no more work (unchanged, sent, or failed).
-        bytes_done: Their content bytes, with what is sent of the file in hand.
-        bytes_sent: Bytes of deltasync on the channel, both directions.
-        total_known: Whether the scan is complete, so that the totals are final.
-        current: The destination-relative path of the file in hand; `b""` for none.
-    """
-
-    files_total: int = 0
-    bytes_total: int = 0
-    files_done: int = 0
-    bytes_done: int = 0
-    bytes_sent: int = 0
-    total_known: bool = False
-    current: bytes = b""
 
 
 class Observer(Protocol):

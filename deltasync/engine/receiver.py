@@ -16,10 +16,10 @@ from deltasync.engine.deletions import Deletions
 from deltasync.engine.destination import Destination
 from deltasync.engine.directories import Directories
 from deltasync.engine.ground import Ground
-from deltasync.engine.job import Progress
 from deltasync.engine.links import Links
 from deltasync.engine.peer import Peer
 from deltasync.engine.pool import Pool
+from deltasync.engine.progress import Progress
 from deltasync.engine.tally import Tally
 from deltasync.errors import DeltasyncError, RemoteProtocolError
 from deltasync.tree.rows import Section, unpack_sections

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from deltasync.engine.job import Observer
 from deltasync.engine.peer import Peer
 from deltasync.errors import ExitCode, Problem
 from deltasync.wire.messages import Item, Items, Message, Note, Trouble
+
+if TYPE_CHECKING:
+    from deltasync.engine.job import Observer
 
 __all__ = ["LocalReporter", "RemoteReporter", "Reporter", "reason"]
 

@@ -12,10 +12,10 @@ from deltasync.detect.scan import Chunk, Scan
 from deltasync.detect.sources import Sources
 from deltasync.engine.contents import Contents
 from deltasync.engine.deltas import Deltas
-from deltasync.engine.job import Progress
 from deltasync.engine.outflow import Outflow, effective_compression
 from deltasync.engine.peer import Peer
 from deltasync.engine.pool import Pool
+from deltasync.engine.progress import Progress
 from deltasync.engine.reading import digest_at
 from deltasync.engine.reporter import Reporter, reason
 from deltasync.engine.tally import Tally

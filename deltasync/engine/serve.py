@@ -6,7 +6,7 @@ Of the two roles only that one is loaded which is asked for.
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from deltasync.channel.stream import Link
 from deltasync.engine.handshake import accept, opening, ready
@@ -31,8 +31,7 @@ from deltasync.wire.settings import Settings
 __all__ = ["Limits", "serve_link", "serve_stdio"]
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
+class Limits(NamedTuple):
     """What a serving side permits.
 
     Attributes:
@@ -112,14 +111,15 @@ def serve_link(link: Link, limits: Limits, stop: threading.Event) -> int:
 
 
 def _receive(peer: Peer, setup: Setup, limits: Limits, reporter: RemoteReporter) -> None:
-    from deltasync.engine.destination import open_destination
-    from deltasync.engine.ground import Abilities, Ground
-    from deltasync.engine.receiver import Receiver
-
     if limits.read_only:
         raise AuthenticationError("this deltasync serves read-only: nothing can be pushed to it")
     filters = _filters(setup.settings)
     ready(peer)
+    # Loaded while the answer travels.
+    from deltasync.engine.destination import open_destination
+    from deltasync.engine.ground import Abilities, Ground
+    from deltasync.engine.receiver import Receiver
+
     tree = opening(peer, reporter.take)
     destination = open_destination(setup.places[0], tree, setup.settings, beneath=limits.beneath)
     try:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
 
-from deltasync.engine.job import Summary
 from deltasync.wire.messages import ReceiverDone, SenderDone
+
+if TYPE_CHECKING:
+    from deltasync.engine.job import Summary
 
 __all__ = ["NOTHING", "Tally"]
 
 
-@dataclass(frozen=True, slots=True)
-class Tally:
+class Tally(NamedTuple):
     """The counts of both ends: all of them once a run is complete, until then as far as this side knows.
 
     Attributes:
@@ -26,6 +27,9 @@ class Tally:
 
     def summary(self) -> Summary:
         """Return the counts as the user is told them; the rest of the summary is left out."""
+        # A serving side never sums up, and need not load what holds the sum.
+        from deltasync.engine.job import Summary
+
         sent, done = self.sender, self.receiver
         return Summary(
             files_total=self.entries,

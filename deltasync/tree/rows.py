@@ -26,7 +26,6 @@ import stat
 import struct
 from array import array
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from itertools import islice
 from typing import NamedTuple
 
@@ -130,8 +129,7 @@ def numbers_with_defaults(
     return ((*row, b"", 0, NO_GROUP) for row in numbers)
 
 
-@dataclass(frozen=True, slots=True)
-class Section:
+class Section(NamedTuple):
     """A run of consecutive entries of one directory.
 
     Attributes:

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from enum import Enum
-from typing import Final
+from typing import Final, NamedTuple, Self
 
 from deltasync.tree.names import shown
 from deltasync.tree.wildmatch import SLASH, Token, literal, parse
@@ -46,8 +45,12 @@ class Clear(Enum):
 CLEAR: Final = Clear.CLEAR
 
 
-@dataclass(frozen=True, slots=True)
-class Rule:
+class _Rule(NamedTuple):
+    include: bool
+    pattern: bytes
+
+
+class Rule(_Rule):
     """One rule; the first that matches an entry decides about it.
 
     Attributes:
@@ -58,16 +61,17 @@ class Rule:
         ValueError: The pattern is none.
     """
 
-    include: bool
-    pattern: bytes
+    __slots__ = ()
 
-    def __post_init__(self) -> None:
-        if not self.pattern:
+    def __new__(cls, include: bool, pattern: bytes) -> Self:
+        """Make a rule, if the pattern can be one."""
+        if not pattern:
             raise ValueError("a filter rule without a pattern")
-        if len(self.pattern) > MAX_PATTERN_BYTES:
-            raise ValueError(f"a filter pattern of {len(self.pattern)} bytes; the limit is {MAX_PATTERN_BYTES}")
-        if b"\0" in self.pattern:
+        if len(pattern) > MAX_PATTERN_BYTES:
+            raise ValueError(f"a filter pattern of {len(pattern)} bytes; the limit is {MAX_PATTERN_BYTES}")
+        if b"\0" in pattern:
             raise ValueError("a filter pattern with a NUL byte")
+        return super().__new__(cls, include, pattern)
 
     @property
     def wire(self) -> bytes:

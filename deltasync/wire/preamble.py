@@ -14,8 +14,8 @@ side knows both before the handshake begins; one after the other they are the pr
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
 from enum import Enum
+from typing import NamedTuple
 
 from deltasync.wire.version import PROTOCOL_VERSION
 
@@ -41,8 +41,7 @@ class Suite(Enum):
         return {Suite.NN: "NN", Suite.XK: "XK", Suite.XKPSK3: "XKpsk3"}[self]
 
 
-@dataclass(frozen=True, slots=True)
-class Preamble:
+class Preamble(NamedTuple):
     """One side's preamble.
 
     Attributes:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from deltasync.cli.plain_progress import PlainProgress
 from deltasync.engine.job import Progress
 
@@ -16,9 +14,9 @@ def test_a_line_a_second_and_one_at_the_end() -> None:
     progress = Progress(files_total=100, bytes_total=100)
     for step in range(1, 31):
         now[0] = step / 10
-        display.show(replace(progress, files_done=step))
+        display.show(progress._replace(files_done=step))
     assert len(lines) == 3
-    done = replace(progress, files_done=100, bytes_done=100, total_known=True)
+    done = progress._replace(files_done=100, bytes_done=100, total_known=True)
     display.show(done)
     display.show(done)
     display.clear()
