@@ -1,17 +1,20 @@
-"""The part of the build that pyproject.toml can't say: the native engine is compiled where there is a compiler, and left out where not."""
+"""The part of the build that pyproject.toml can't say: native modules are compiled where there is a compiler, and left out where not."""
 
 import os
 
 from setuptools import Extension, setup
 
-# Without a compiler the install succeeds all the same, and a slower engine stands in. Where it must be there (CI, wheels to be published),
-# the variable makes its absence an error.
+# Without a compiler the install succeeds all the same, and slower code stands in. Where they must be there (CI, wheels to be published),
+# the variable makes their absence an error.
 required = os.environ.get("DELTASYNC_REQUIRE_KERNEL") == "1"
-kernel = Extension(
-    "deltasync._native.kernel",
-    sources=["deltasync/_native/kernel.c"],
-    extra_compile_args=["-O3", "-std=c11", "-Wall", "-Wextra", "-Werror=implicit-function-declaration"],
-    py_limited_api=True,
-    optional=not required,
-)
-setup(ext_modules=[kernel], options={"bdist_wheel": {"py_limited_api": "cp311"}})
+extensions = [
+    Extension(
+        f"deltasync._native.{name}",
+        sources=[f"deltasync/_native/{name}.c"],
+        extra_compile_args=["-O3", "-std=c11", "-D_GNU_SOURCE", "-Wall", "-Wextra", "-Werror=implicit-function-declaration"],
+        py_limited_api=True,
+        optional=not required,
+    )
+    for name in ("kernel", "lister")
+]
+setup(ext_modules=extensions, options={"bdist_wheel": {"py_limited_api": "cp311"}})

@@ -12,7 +12,7 @@ from importlib import import_module
 from importlib.util import find_spec
 from typing import Protocol, cast
 
-__all__ = ["ENGINES", "EngineMissing", "Kernel", "KernelTable", "choose", "engine_name"]
+__all__ = ["ENGINES", "EngineMissing", "Kernel", "KernelTable", "Lister", "choose", "engine_name", "find_lister"]
 
 ENGINES = ("native", "numpy", "python", "pyrsync2")
 """From the fastest to the slowest."""
@@ -56,6 +56,32 @@ class Kernel(Protocol):
 
     def scan(self, data: bytes | bytearray | memoryview, start: int, stop: int, block_bytes: int, table: KernelTable, /) -> tuple[int, int]:
         """Return the first offset from `start`, before `stop`, at which a block has a sum of the table, and this sum; (-1, 0) for none."""
+
+
+class Lister(Protocol):
+    """What looks at directories in bulk."""
+
+    def list_names(self, dir_fd: int, /) -> bytes:
+        """Return all names of a directory but `.` and `..`, in ascending order, joined by NUL.
+
+        Raises:
+            OSError: It can't be read.
+        """
+
+    def look(self, dir_fd: int, names: bytes, count: int, /) -> tuple[bytes, bytes, bytes, bytes, bytes, bytes, bytes, bytes] | None:
+        """Look at `count` entries of a directory, whose names are joined by NUL, and follow no symlink.
+
+        Returns: u32 modes, u64 sizes (0 of what is no regular file), i64 mtimes in ns, u32 owners, u32 groups, u64 devices, u64 inodes and
+        u64 numbers of links, little-endian; None where one of them can't be looked at, is a device node, or has a time beyond 64 bits.
+        """
+
+
+def find_lister() -> Lister | None:
+    """Return what looks at directories in bulk, if it was compiled; else each entry is to be looked at by itself."""
+    try:
+        return cast("Lister", import_module("deltasync._native.lister"))
+    except ImportError:
+        return None
 
 
 def choose(engine: str = "auto") -> Kernel:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import os
 import stat
 from array import array
 from collections.abc import Callable, Iterator, Sequence
@@ -13,7 +12,7 @@ from typing import NamedTuple, TypeAlias
 from deltasync._native.columns import packed
 from deltasync.detect.sources import Sources
 from deltasync.fs.journals import is_decided, is_journal
-from deltasync.fs.listing import entry_at, list_names, look, own_entry
+from deltasync.fs.listing import Files, entry_at, list_names, look, own_entry
 from deltasync.fs.root import Dir
 from deltasync.tree.entry import Entry
 from deltasync.tree.filters import Filters
@@ -63,22 +62,21 @@ class LinkGroups:
         self._groups: dict[tuple[int, int], list[int]] = {}
         self._last_group = 0
 
-    def columns(self, found: Sequence[os.stat_result]) -> tuple[bytes, bytes]:
-        """Return the link columns (indexes and groups) of entries with these `stat` results."""
+    def columns(self, modes: Sequence[int], files: Files) -> tuple[bytes, bytes]:
+        """Return the link columns (indexes and groups) of entries of these modes, which are these files."""
         indexes: list[int] = []
         groups: list[int] = []
-        for index, status in enumerate(found):
-            if status.st_nlink > 1 and not stat.S_ISDIR(status.st_mode):
+        for index, names in enumerate(files.links):
+            if names > 1 and not stat.S_ISDIR(modes[index]):
                 indexes.append(index)
-                groups.append(self._group(status))
+                groups.append(self._group((files.devices[index], files.inodes[index]), names))
         return packed("I", indexes), packed("Q", groups)
 
-    def _group(self, status: os.stat_result) -> int:
-        key = (status.st_dev, status.st_ino)
+    def _group(self, key: tuple[int, int], names: int) -> int:
         known = self._groups.get(key)
         if known is None:
             self._last_group += 1
-            self._groups[key] = [self._last_group, status.st_nlink - 1]
+            self._groups[key] = [self._last_group, names - 1]
             return self._last_group
         known[1] -= 1
         if not known[1]:
@@ -182,7 +180,7 @@ class Listing:
 
     def rows(self, names: list[bytes]) -> Iterator[tuple[Rows, Origins | None, bool]]:
         """Yield the rows of a slice of the names, in parts small enough for a chunk; the flag marks the last part."""
-        rows, found, origins = self._look(names)
+        rows, files, origins = self._look(names)
         size = sum(map(len, rows[1:]))
         if size > MAX_CHUNK_BYTES // 2 and len(names) > 1:
             half = len(names) // 2
@@ -190,34 +188,34 @@ class Listing:
                 yield part, part_origins, False
             yield from self.rows(names[half:])
             return
-        self._note_subdirectories(rows, found)
+        self._note_subdirectories(rows)
         if self._groups is not None:
-            indexes, groups = self._groups.columns(found)
+            indexes, groups = self._groups.columns(rows.mode_column(), files)
             rows = rows._replace(link_indexes=indexes, link_groups=groups)
         if self._terms.digest:
             rows = rows._replace(digests=self._digests(rows, origins, self._terms.digest))
         yield rows, origins, True
 
-    def _look(self, names: list[bytes]) -> tuple[Rows, list[os.stat_result], Origins | None]:
+    def _look(self, names: list[bytes]) -> tuple[Rows, Files, Origins | None]:
         if self._origin is None:
             fd = next(iter(self._fds.values()), -1)
-            rows, found = look(fd, names, self._missed)
+            rows, files = look(fd, names, self._missed)
             kept = self._kept(rows)
             if kept is not None:
-                rows, found = look(fd, kept, self._missed)
+                rows, files = look(fd, kept, self._missed)
             first = next(iter(self._fds), 0)
-            return rows, found, array("I", [first]) * rows.entry_count if first else None
+            return rows, files, array("I", [first]) * rows.entry_count if first else None
         return self._look_merged(names)
 
-    def _look_merged(self, names: list[bytes]) -> tuple[Rows, list[os.stat_result], Origins]:
+    def _look_merged(self, names: list[bytes]) -> tuple[Rows, Files, Origins]:
         """Look at names that stand in several sources: the first source that has a name gives its entry."""
         assert self._origin is not None
-        parts: list[tuple[Entry, os.stat_result, int]] = []
+        parts: list[tuple[Entry, tuple[int, int, int], int]] = []
         for name in names:
             index = self._origin[name][0]
-            rows, found = look(self._fds[index], [name], self._missed)
+            rows, files = look(self._fds[index], [name], self._missed)
             if self._kept(rows) is None and rows.entry_count:
-                parts.append((next(rows.entries()), found[0], index))
+                parts.append((next(rows.entries()), (files.devices[0], files.inodes[0], files.links[0]), index))
         columns = list(zip(*[entry for entry, _, _ in parts], strict=True)) or [()] * 9
         devices = [entry.rdev for entry, _, _ in parts if stat.S_IFMT(entry.mode) in (stat.S_IFCHR, stat.S_IFBLK)]
         merged = Rows(
@@ -231,7 +229,8 @@ class Listing:
             b"\0".join(entry.target for entry, _, _ in parts if stat.S_ISLNK(entry.mode)),
             packed("Q", devices),
         )
-        return merged, [status for _, status, _ in parts], array("I", [index for _, _, index in parts])
+        files = Files(*([part[1][at] for part in parts] for at in range(3)))
+        return merged, files, array("I", [index for _, _, index in parts])
 
     def _kept(self, rows: Rows) -> list[bytes] | None:
         """Return the names that the filters keep, or None where they keep all."""
@@ -250,10 +249,13 @@ class Listing:
         self.incomplete = self.incomplete or not isinstance(error, FileNotFoundError)
         self._terms.failed(join(self._directory.path, name), error)
 
-    def _note_subdirectories(self, rows: Rows, found: list[os.stat_result]) -> None:
+    def _note_subdirectories(self, rows: Rows) -> None:
+        modes = rows.mode_column()
+        if not any(map(stat.S_ISDIR, set(modes))):
+            return
         names = None
-        for index, status in enumerate(found):
-            if stat.S_ISDIR(status.st_mode):
+        for index, mode in enumerate(modes):
+            if stat.S_ISDIR(mode):
                 if names is None:
                     names = rows.name_list()
                 name = names[index]

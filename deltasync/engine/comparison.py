@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from deltasync.engine.ground import Ground
 from deltasync.engine.reading import digest_at
-from deltasync.fs.listing import list_names, look, own_entry
+from deltasync.fs.listing import Files, list_names, look, own_entry
 from deltasync.fs.root import Dir
 from deltasync.tree.entry import Entry
 from deltasync.tree.plan import Policy
@@ -101,7 +101,7 @@ class Beside:
             self._note_extras(names, opposite)
             have = set(opposite)
             opposite = [name for name in names if name in have]
-        ours, found = look(self.fd, opposite, self._missed) if opposite else (Rows(0, b"", b"", b"", b"", b"", b""), [])
+        ours, files = look(self.fd, opposite, self._missed) if opposite else (Rows(0, b"", b"", b"", b"", b"", b""), Files([], [], []))
         self._saw(self.path, ours)
         policy = self.policy
         if ours.entry_count == rows.entry_count and not policy.ignore_times and not policy.checksum and self._equal(rows, ours):
@@ -109,11 +109,11 @@ class Beside:
                 entries = list(rows.entries())
                 for index, entry in enumerate(entries):
                     if entry.link_group:
-                        identity = Identity(found[index].st_dev, found[index].st_ino)
+                        identity = Identity(files.devices[index], files.inodes[index])
                         yield Opposite(index, self._ground.localised(entry), entry, identity, b"", same=True)
             return
         digests = rows.digest_map()
-        current = {entry.name: (entry, status) for entry, status in zip(ours.entries(), found, strict=True)}
+        current = {entry.name: (entry, at) for at, entry in enumerate(ours.entries())}
         forced = policy.ignore_times or policy.checksum
         for index, sent in enumerate(rows.entries()):
             entry = self._ground.localised(sent)
@@ -121,10 +121,10 @@ class Beside:
             if known is None:
                 yield Opposite(index, entry, None, None, digests.get(index, b""), same=False)
                 continue
-            mine, status = known
+            mine, at = known
             same = not forced and entry[:8] == mine[:8]
             if not same or entry.link_group:
-                yield Opposite(index, entry, mine, Identity(status.st_dev, status.st_ino), digests.get(index, b""), same)
+                yield Opposite(index, entry, mine, Identity(files.devices[at], files.inodes[at]), digests.get(index, b""), same)
 
     def _equal(self, theirs: Rows, ours: Rows) -> bool:
         ground = self._ground

@@ -9,18 +9,35 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
+from deltasync._native import find_lister
 from deltasync._native.columns import packed
 from deltasync.tree.entry import Entry, kept_time
-from deltasync.tree.names import RESERVED_PREFIX
+from deltasync.tree.names import RESERVED_PREFIX, is_reserved
 from deltasync.tree.rows import Rows
 
-__all__ = ["Failure", "entry_at", "entry_of", "list_names", "look", "own_entry"]
+__all__ = ["Failure", "Files", "entry_at", "entry_of", "list_names", "look", "own_entry"]
 
 Failure = Callable[[bytes, OSError], None]
 """Called with the name and the error of an entry that could not be looked at; it is left out of the rows."""
 
 _RESERVED = os.fsdecode(RESERVED_PREFIX)
+_LISTER = find_lister()
+
+
+class Files(NamedTuple):
+    """Which files the entries of some rows are, in the order of the rows.
+
+    Attributes:
+        devices: Numbers of the devices that they are on.
+        inodes: Their numbers there.
+        links: How many names each has.
+    """
+
+    devices: Sequence[int]
+    inodes: Sequence[int]
+    links: Sequence[int]
 
 
 def list_names(dir_fd: int) -> tuple[list[bytes], list[bytes]]:
@@ -29,6 +46,12 @@ def list_names(dir_fd: int) -> tuple[list[bytes], list[bytes]]:
     Raises:
         OSError: The directory can't be read.
     """
+    if _LISTER is not None:
+        joined_names = _LISTER.list_names(dir_fd)
+        names = joined_names.split(b"\0") if joined_names else []
+        if b"\0" + RESERVED_PREFIX not in b"\0" + joined_names:
+            return names, []
+        return [name for name in names if not is_reserved(name)], [name for name in names if is_reserved(name)]
     listed = os.listdir(dir_fd)
     reserved = [name for name in listed if name.startswith(_RESERVED)]
     if reserved:
@@ -71,7 +94,7 @@ def entry_at(dir_fd: int, name: bytes) -> Entry | None:
     return entry_of(name, status, target)
 
 
-def look(dir_fd: int, names: Sequence[bytes], failed: Failure) -> tuple[Rows, list[os.stat_result]]:
+def look(dir_fd: int, names: Sequence[bytes], failed: Failure) -> tuple[Rows, Files]:
     """Look at the named entries of a directory.
 
     Args:
@@ -79,8 +102,33 @@ def look(dir_fd: int, names: Sequence[bytes], failed: Failure) -> tuple[Rows, li
         names: Names in ascending order.
         failed: Told of each entry that could not be looked at.
 
-    Returns: The rows of those that could be, and their full `stat` results in the same order (for identities and link counts).
+    Returns: The rows of those that could be, and which files they are.
     """
+    if _LISTER is not None and names:
+        joined = b"\0".join(names)
+        columns = _LISTER.look(dir_fd, joined, len(names))
+        looked = None if columns is None else _rows_of(dir_fd, names, joined, columns)
+        if looked is not None:
+            return looked
+    return _look_singly(dir_fd, names, failed)
+
+
+def _rows_of(dir_fd: int, names: Sequence[bytes], joined: bytes, columns: Sequence[bytes]) -> tuple[Rows, Files] | None:
+    """Return the rows of entries whose columns are known; None if the target of a symlink can't be read."""
+    mode_column = memoryview(columns[0]).cast("I")
+    targets: list[bytes] = []
+    if any(map(stat.S_ISLNK, set(mode_column))):
+        broken: list[bytes] = []
+        _read_targets(dir_fd, names, mode_column, targets, lambda name, _error: broken.append(name))
+        if broken:
+            return None
+    modes, sizes, mtimes_ns, uids, gids, *files = columns
+    rows = Rows(len(names), joined, modes, sizes, mtimes_ns, uids, gids, b"\0".join(targets))
+    return rows, Files(*(memoryview(column).cast("Q") for column in files))
+
+
+def _look_singly(dir_fd: int, names: Sequence[bytes], failed: Failure) -> tuple[Rows, Files]:
+    """Do what `look` does, entry by entry."""
     try:
         found = [os.stat(name, dir_fd=dir_fd, follow_symlinks=False) for name in names]
         kept: Sequence[bytes] = names
@@ -112,7 +160,7 @@ def look(dir_fd: int, names: Sequence[bytes], failed: Failure) -> tuple[Rows, li
         b"\0".join(targets),
         devices,
     )
-    return rows, found
+    return rows, Files([status.st_dev for status in found], [status.st_ino for status in found], [status.st_nlink for status in found])
 
 
 def _times(found: Sequence[os.stat_result]) -> bytes:

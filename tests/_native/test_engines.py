@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import random
-import shutil
-import subprocess
-import sys
-import sysconfig
 from array import array
 from importlib.util import find_spec
 from pathlib import Path
@@ -18,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deltasync import _native
-from deltasync._native import ENGINES, EngineMissing, Kernel, choose, engine_name
-from tests.sources import PROJECT
+from deltasync._native import ENGINES, EngineMissing, Kernel, choose, engine_name, find_lister
+from tests._native.sanitized import run_sanitized
 
 NEEDED = {"native": "deltasync._native.kernel", "numpy": "numpy", "python": "array", "pyrsync2": "pyrsync2"}
 HERE = [name for name in ENGINES if find_spec(NEEDED[name]) is not None]
@@ -223,6 +218,7 @@ def test_the_fastest_engine_that_is_there_is_taken(monkeypatch: pytest.MonkeyPat
         raise ImportError(name)
 
     monkeypatch.setattr(_native, "import_module", missing)
+    assert find_lister() is None
     with pytest.raises(EngineMissing, match="C compiler"):
         choose("native")
     with pytest.raises(EngineMissing, match="pip wheel --no-deps --build-constraint"):
@@ -231,38 +227,9 @@ def test_the_fastest_engine_that_is_there_is_taken(monkeypatch: pytest.MonkeyPat
         choose("fast")
 
 
-SANITIZED = """
-import importlib.util, sys
-spec = importlib.util.spec_from_file_location("deltasync._native.kernel", sys.argv[1])
-kernel = importlib.util.module_from_spec(spec)
-sys.modules[spec.name] = kernel
-spec.loader.exec_module(kernel)
-import pytest
-sys.exit(pytest.main(["-q", "-p", "no:cacheprovider", sys.argv[2], "-k", "not sanitizers"]))
-"""
-
-
 @pytest.mark.needs("gcc")
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("define", ["VECTORS_TOO", "SCALARS_ONLY"])
 def test_the_compiled_engine_under_the_sanitizers(define: str, tmp_path: Path) -> None:
     """All of these tests once more, with a kernel that watches its addresses and its arithmetic; also as a plain compiler makes it."""
-    library = tmp_path / "kernel.so"
-    headers = sysconfig.get_paths()["include"]
-    if not Path(headers, "Python.h").exists():
-        pytest.skip("needs Python.h")
-    compiler = shutil.which("gcc") or "gcc"
-    watch = ["-g", "-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-Wall", "-Wextra", "-Werror", f"-D{define}"]
-    source = str(PROJECT / "deltasync" / "_native" / "kernel.c")
-    subprocess.run([compiler, *watch, "-shared", "-fPIC", f"-I{headers}", source, "-o", str(library)], check=True)
-    runtime = subprocess.run([compiler, "-print-file-name=libasan.so"], check=True, capture_output=True, text=True).stdout.strip()
-    environment = {
-        **os.environ,
-        "LD_PRELOAD": runtime,
-        "ASAN_OPTIONS": "detect_leaks=0",
-        "HYPOTHESIS_EXAMPLES": os.environ.get("HYPOTHESIS_EXAMPLES", "30"),
-    }
-    done = subprocess.run(
-        [sys.executable, "-c", SANITIZED, str(library), __file__], cwd=PROJECT, env=environment, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    run_sanitized("kernel", __file__, tmp_path, f"-D{define}")
