@@ -15,6 +15,6 @@ extensions = [
         py_limited_api=True,
         optional=not required,
     )
-    for name in ("kernel", "lister")
+    for name in ("kernel", "bulk")
 ]
 setup(ext_modules=extensions, options={"bdist_wheel": {"py_limited_api": "cp311"}})

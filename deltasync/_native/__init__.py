@@ -12,7 +12,7 @@ from importlib import import_module
 from importlib.util import find_spec
 from typing import Protocol, cast
 
-__all__ = ["ENGINES", "EngineMissing", "Kernel", "KernelTable", "Lister", "choose", "engine_name", "find_lister"]
+__all__ = ["ENGINES", "Bulk", "EngineMissing", "Kernel", "KernelTable", "choose", "engine_name", "find_bulk"]
 
 ENGINES = ("native", "numpy", "python", "pyrsync2")
 """From the fastest to the slowest."""
@@ -58,8 +58,8 @@ class Kernel(Protocol):
         """Return the first offset from `start`, before `stop`, at which a block has a sum of the table, and this sum; (-1, 0) for none."""
 
 
-class Lister(Protocol):
-    """What looks at directories in bulk."""
+class Bulk(Protocol):
+    """What deals with many entries of a directory at once."""
 
     def list_names(self, dir_fd: int, /) -> bytes:
         """Return all names of a directory but `.` and `..`, in ascending order, joined by NUL.
@@ -75,11 +75,29 @@ class Lister(Protocol):
         u64 numbers of links, little-endian; None where one of them can't be looked at, is a device node, or has a time beyond 64 bits.
         """
 
+    def put_small(self, dir_fd: int, stem: bytes, names: bytes, contents: bytes, sizes: bytes, modes: bytes, mtimes_ns: bytes, /) -> bytes:
+        """Make files in a directory, each staged under a name of its own that begins with `stem` (at most 108 bytes), and then renamed.
 
-def find_lister() -> Lister | None:
-    """Return what looks at directories in bulk, if it was compiled; else each entry is to be looked at by itself."""
+        Args:
+            dir_fd: The directory.
+            stem: How the staged names begin.
+            names: The files' names, joined by NUL.
+            contents: Their contents, one after the other.
+            sizes: The lengths of these, u32 each, little-endian.
+            modes: Permission bits, likewise.
+            mtimes_ns: Modification times, i64 each.
+
+        Returns: A byte for each, 1 if it is in its place with these attributes; 0 where anything went wrong, and nothing is left of it.
+
+        Raises:
+            ValueError: The arguments are not of the same files.
+        """
+
+
+def find_bulk() -> Bulk | None:
+    """Return what deals with many entries at once, if it was compiled; else each is to be dealt with by itself."""
     try:
-        return cast("Lister", import_module("deltasync._native.lister"))
+        return cast("Bulk", import_module("deltasync._native.bulk"))
     except ImportError:
         return None
 

@@ -20,7 +20,8 @@ from deltasync.patch.attributes import Lost
 from deltasync.patch.inplace import MIN_BYTES as IN_PLACE_MIN_BYTES
 from deltasync.patch.inplace import InPlace
 from deltasync.patch.kept import Kept
-from deltasync.patch.staging import Staged, put_small
+from deltasync.patch.small import SmallFile, put_together
+from deltasync.patch.staging import Staged
 from deltasync.tree.entry import Entry
 from deltasync.tree.names import join
 from deltasync.wire.messages import FileAbort, FileBegin, FileCopy, FileData, FileEnd, FileZeros, Pack, pack_slices
@@ -91,6 +92,7 @@ class Arrivals:
     def pack(self, pack: Pack) -> None:
         """Take many small files."""
         path = b""
+        together: list[tuple[Expected, SmallFile]] = []
         for file_id, mtime_ns, mode, content in zip(pack.ids, pack.mtimes_ns, pack.modes, pack_slices(pack), strict=True):
             if file_id in self._streams:
                 raise RemoteProtocolError(f"the peer sent file {file_id} twice")
@@ -98,19 +100,32 @@ class Arrivals:
             self._ground.lines.comes(file_id)
             directory, entry, current, credited = expected
             sent = self._as_sent(expected, mtime_ns, mode)
+            if together and together[0][0].directory != directory:
+                self._put(together)
+                together = []
             try:
-                dir_fd = self._directory(directory)
-                attributes = self._ground.fresh(sent, current, gives_group=self._gives_group)
-                lost = put_small(dir_fd, entry.name, content, attributes)
-            except (OSError, OverflowError) as error:
+                self._directory(directory)
+            except OSError as error:
                 self._ground.failed(directory, entry.name, error, "it can't be written")
             else:
-                self._placed(expected, lost)
+                attributes = self._ground.fresh(sent, current, gives_group=self._gives_group)
+                together.append((expected, SmallFile(entry.name, content, attributes)))
             self.files_done += 1
             self.bytes_done += entry.size - credited
             path = join(directory, entry.name)
+        if together:
+            self._put(together)
         self._ground.reporter.flush()
         self.current = path
+
+    def _put(self, together: list[tuple[Expected, SmallFile]]) -> None:
+        """Put small files of one directory, which is the one in hand, in their places."""
+        dir_fd = self._directory(together[0][0].directory)
+        for (expected, file), result in zip(together, put_together(dir_fd, [file for _, file in together]), strict=True):
+            if isinstance(result, Lost):
+                self._placed(expected, result)
+            else:
+                self._ground.failed(expected.directory, file.name, result, "it can't be written")
 
     def _placed(self, expected: Expected, lost: Lost, mode: str | None = "stage") -> None:
         """Count a file that is in its place."""

@@ -11,7 +11,7 @@ import stat
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from deltasync._native import find_lister
+from deltasync._native import find_bulk
 from deltasync._native.columns import packed
 from deltasync.tree.entry import Entry, kept_time
 from deltasync.tree.names import RESERVED_PREFIX, is_reserved
@@ -23,7 +23,7 @@ Failure = Callable[[bytes, OSError], None]
 """Called with the name and the error of an entry that could not be looked at; it is left out of the rows."""
 
 _RESERVED = os.fsdecode(RESERVED_PREFIX)
-_LISTER = find_lister()
+_BULK = find_bulk()
 
 
 class Files(NamedTuple):
@@ -46,8 +46,8 @@ def list_names(dir_fd: int) -> tuple[list[bytes], list[bytes]]:
     Raises:
         OSError: The directory can't be read.
     """
-    if _LISTER is not None:
-        joined_names = _LISTER.list_names(dir_fd)
+    if _BULK is not None:
+        joined_names = _BULK.list_names(dir_fd)
         names = joined_names.split(b"\0") if joined_names else []
         if b"\0" + RESERVED_PREFIX not in b"\0" + joined_names:
             return names, []
@@ -104,9 +104,9 @@ def look(dir_fd: int, names: Sequence[bytes], failed: Failure) -> tuple[Rows, Fi
 
     Returns: The rows of those that could be, and which files they are.
     """
-    if _LISTER is not None and names:
+    if _BULK is not None and names:
         joined = b"\0".join(names)
-        columns = _LISTER.look(dir_fd, joined, len(names))
+        columns = _BULK.look(dir_fd, joined, len(names))
         looked = None if columns is None else _rows_of(dir_fd, names, joined, columns)
         if looked is not None:
             return looked

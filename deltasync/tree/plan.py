@@ -62,6 +62,10 @@ class Step(NamedTuple):
     in_the_way: bool = False
 
 
+_NEW_FILE = Step(Deed.CONTENT, Change.NEW)
+"""The commonest step by far, made once."""
+
+
 class Policy(NamedTuple):
     """The options that decide about an entry, with what the receiver is able to do folded in.
 
@@ -140,6 +144,8 @@ def _not_transferred(kind: int, policy: Policy) -> bool:
 
 
 def _make(kind: int, *, in_the_way: bool) -> Step:
+    if kind == stat.S_IFREG and not in_the_way:
+        return _NEW_FILE
     return Step(Deed.CONTENT if kind == stat.S_IFREG else Deed.MAKE, Change.NEW, in_the_way)
 
 

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deltasync import _native
-from deltasync._native import ENGINES, EngineMissing, Kernel, choose, engine_name, find_lister
+from deltasync._native import ENGINES, EngineMissing, Kernel, choose, engine_name, find_bulk
 from tests._native.sanitized import run_sanitized
 
 NEEDED = {"native": "deltasync._native.kernel", "numpy": "numpy", "python": "array", "pyrsync2": "pyrsync2"}
@@ -218,7 +218,7 @@ def test_the_fastest_engine_that_is_there_is_taken(monkeypatch: pytest.MonkeyPat
         raise ImportError(name)
 
     monkeypatch.setattr(_native, "import_module", missing)
-    assert find_lister() is None
+    assert find_bulk() is None
     with pytest.raises(EngineMissing, match="C compiler"):
         choose("native")
     with pytest.raises(EngineMissing, match="pip wheel --no-deps --build-constraint"):

@@ -13,6 +13,7 @@ import pytest
 from deltasync.engine.arrivals import Arrivals
 from deltasync.engine.job import Summary
 from deltasync.errors import ExitCode
+from deltasync.patch.small import SmallFile
 from deltasync.wire.messages import Pack
 from tests.engine.runs import Heard, pull, push
 
@@ -49,10 +50,10 @@ def test_nothing_is_linked_to_a_name_whose_content_did_not_come(pair: tuple[Path
     def failing(self: Arrivals, pack: Pack) -> None:
         with monkeypatch.context() as patch:
 
-            def put(*_: object) -> None:
-                raise OSError(28, "No space left on device")
+            def put(_fd: int, files: list[SmallFile]) -> list[OSError]:
+                return [OSError(28, "No space left on device")] * len(files)
 
-            patch.setattr("deltasync.engine.arrivals.put_small", put)
+            patch.setattr("deltasync.engine.arrivals.put_together", put)
             real(self, pack)
 
     monkeypatch.setattr(Arrivals, "pack", failing)

@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from deltasync._native import Lister, find_lister
+from deltasync._native import Bulk, find_bulk
 from deltasync.fs import listing
 from deltasync.fs.listing import list_names, look
 from deltasync.tree.rows import Rows
 from tests._native.sanitized import run_sanitized
 
-NATIVE = find_lister()
+NATIVE = find_bulk()
 NAMES = [b"-", b"a", b"a\nb", b"a b", b"b\xff", b"link", b"lost", b"other", b"pipe", b"sub", b"\xe2\x82\xac", b"z" * 255]
 
 
@@ -47,7 +47,7 @@ def engine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> s
     name: str = request.param
     if name == "native" and NATIVE is None:
         pytest.skip("needs compiler")
-    monkeypatch.setattr(listing, "_LISTER", NATIVE if name == "native" else None)
+    monkeypatch.setattr(listing, "_BULK", NATIVE if name == "native" else None)
     return name
 
 
@@ -131,7 +131,7 @@ def test_a_socket_is_an_entry_like_others(tmp_path: Path) -> None:
 class TestNative:
     """What the compiled look alone can be asked."""
 
-    native: Lister
+    native: Bulk
 
     @pytest.fixture(autouse=True)
     def _native(self) -> None:
@@ -163,4 +163,4 @@ class TestNative:
 @pytest.mark.timeout(300)
 def test_the_compiled_look_under_the_sanitizers(tmp_path: Path) -> None:
     """All of these tests once more, with a module that watches its addresses and its arithmetic."""
-    run_sanitized("lister", __file__, tmp_path)
+    run_sanitized("bulk", __file__, tmp_path)
