@@ -225,7 +225,15 @@ def _u64_columns(body: memoryview, count: int, columns: int, most: int) -> list[
 
 
 def _control(made: type[msgspec.Struct]) -> Callable[[memoryview], Message]:
-    return cast("Callable[[memoryview], Message]", msgspec.msgpack.Decoder(made).decode)
+    # A decoder takes 0.1 ms to make, and most sessions see few of the messages.
+    decoders: list[Callable[[memoryview], object]] = []
+
+    def decode_control(body: memoryview) -> Message:
+        if not decoders:
+            decoders.append(msgspec.msgpack.Decoder(made).decode)
+        return cast("Message", decoders[0](body))
+
+    return decode_control
 
 
 _DECODERS: dict[Type, Callable[[memoryview], Message]] = {
