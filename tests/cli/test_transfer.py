@@ -154,7 +154,7 @@ def test_a_second_signal_ends_at_once(place: Path) -> None:
     code = (
         "import sys, os, deltasync.engine.run as run\n"
         "from deltasync.cli.main import main\n"
-        "def deaf(job, observer, stop):\n"
+        "def deaf(job, observer, stop, ahead):\n"
         "    observer.note('ready')\n"
         "    stop.wait(); observer.note('asked')\n"
         "    while True: os.read(0, 1)\n"
@@ -205,7 +205,7 @@ def test_a_signal_ends_a_run_that_nobody_reads() -> None:
         "import sys, deltasync.engine.run as run\n"
         "from deltasync.cli.main import main\n"
         "from deltasync.errors import Interrupted\n"
-        "def talkative(job, observer, stop):\n"
+        "def talkative(job, observer, stop, ahead):\n"
         "    for number in range(20_000):\n"
         "        observer.item('>f+++++++++', b'%d' % number, b'')\n"
         "    raise Interrupted('interrupted')\n"
