@@ -49,7 +49,6 @@ class ReceiverCounts:
         self.modes = {"clone": 0, "stage": 0, "inplace": 0}
 
 
-
 class Abilities(NamedTuple):
     """What this process may do with owners and modes.
 
