@@ -230,7 +230,7 @@ typedef struct {
 static int write_all(int fd, const char *content, size_t size) {
     while (size) {
         const ssize_t written = write(fd, content, size);
-        if (written < 0) return -1;
+        if (written <= 0) return -1;
         content += written;
         size -= (size_t)written;
     }
