@@ -88,7 +88,23 @@ def in_order(moves: Iterable[Copy], literals: Iterable[Span], base_bytes: int, l
     Raises:
         NoOrder: That is not enough.
     """
-    yield from _Order(sorted(moves), sorted(literals), base_bytes, limits).windows()
+    ordered = sorted(moves)
+    yield from _Order(ordered, sorted(literals), base_bytes, limits).windows() if ordered else _plain(sorted(literals), limits)
+
+
+def _plain(literals: list[Span], limits: Limits) -> Iterator[Window]:
+    """Yield the windows of a patch that moves nothing, so that any order will do."""
+    window, gathered = Window([], []), 0
+    for start, end in literals:
+        for at in range(start, end, limits.window):
+            write = Write(at, min(limits.window, end - at), "l", at)
+            if window.writes and gathered + write.cost > limits.window:
+                yield window
+                window, gathered = Window([], []), 0
+            window.writes.append(write)
+            gathered += write.cost
+    if window.writes:
+        yield window
 
 
 class _Order:
