@@ -21,6 +21,7 @@ __all__ = [
     "PeerFailure",
     "Problem",
     "RemoteProtocolError",
+    "StateError",
     "TransportError",
     "UsageError",
     "worst",
@@ -117,6 +118,12 @@ class DeadlineExceeded(DeltasyncError):
     """Nothing was heard of the peer for longer than `--timeout`."""
 
     exit_code = ExitCode.TIMEOUT
+
+
+class StateError(DeltasyncError):
+    """What this installation keeps for itself (its key, whom it trusts) can't be read, written or trusted."""
+
+    exit_code = ExitCode.LOCAL_IO
 
 
 class Interrupted(DeltasyncError):

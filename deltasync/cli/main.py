@@ -24,8 +24,11 @@ Mirror files and trees, locally or over SSH; the options are those of rsync.
   deltasync recover DIR                    finish interrupted patches in place
   deltasync serve --stdio [--root DIR] [--read-only]
                                            the far end of both over SSH
+  deltasync listen --root NAME=PATH[:ro]   the far end of both over TCP
+  deltasync key, trust, known, pair        who is who over TCP
 
-A place is PATH, [USER@]HOST:PATH or ssh://[USER@]HOST[:PORT]/PATH.
+A place is PATH, [USER@]HOST:PATH, ssh://[USER@]HOST[:PORT]/PATH or
+tcp://HOST[:PORT]/NAME[/PATH].
 A trailing slash on SRC means its contents.
 
   deltasync COMMAND --help                 the options of a command
@@ -82,6 +85,10 @@ def _dispatch(words: list[str]) -> int:
         from deltasync.cli.recover import recover
 
         return recover(rest)
+    if command in ("key", "trust", "known"):
+        from deltasync.cli import trust
+
+        return {"key": trust.key, "trust": trust.trust, "known": trust.known}[command](rest)
     text = _version() if command == "--version" else HELP if command == "--help" else None
     if text is not None and not rest:
         return _print(text)
@@ -90,7 +97,7 @@ def _dispatch(words: list[str]) -> int:
     if text is not None:
         raise UsageError(f"{command} takes no argument")
     if not command:
-        raise UsageError("a command is missing: push, pull, recover or serve; see deltasync --help")
+        raise UsageError("a command is missing: push, pull, recover, listen, ...; see deltasync --help")
     kind = "option" if command.startswith("-") else "command"
     raise UsageError(f"no such {kind}: {command}; see deltasync --help")
 

@@ -7,9 +7,12 @@ import re
 from typing import NamedTuple
 
 from deltasync.errors import UsageError
-from deltasync.tree.names import shown
+from deltasync.tree.names import ROOT_NAME, shown
 
-__all__ = ["Host", "Place", "Route", "parse_place", "route"]
+__all__ = ["TCP_PORT", "Host", "Place", "Route", "TcpAddress", "parse_place", "route", "tcp_address"]
+
+TCP_PORT = 8730
+"""Where a listener is reached unless something else is said."""
 
 _SCHEME = re.compile(r"(ssh|tcp|rsync)://", re.IGNORECASE)
 _HOST_PATH = re.compile(r"(?:(?P<user>[^/:]*)@)?(?:\[(?P<literal>[^\]/]*)\]|(?P<host>[^/:\[]*)):(?P<path>.*)", re.DOTALL)
@@ -24,11 +27,24 @@ class Host(NamedTuple):
         name: Name or address, without brackets.
         user: Login name, or None.
         port: 1 to 65,535, or None.
+        root: Over TCP the name of the listener's root; None over SSH.
     """
 
     name: str
     user: str | None = None
     port: int | None = None
+    root: str | None = None
+
+
+class TcpAddress(NamedTuple):
+    """Where a listener is: name or address without brackets, and port; as text it is what stands in `known_daemons`."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        """`HOST:PORT`, an IPv6 address in brackets."""
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
 class Place(NamedTuple):
@@ -87,7 +103,7 @@ def _local(text: str) -> bytes:
 
 def _url(text: str, scheme: str, rest: str) -> Place:
     if scheme == "tcp":
-        raise UsageError(f"{shown(text)}: tcp:// is not available in this version; use HOST:PATH over SSH")
+        return _tcp(text, rest)
     if scheme == "rsync":
         raise UsageError(f"{shown(text)}: rsync daemons are not spoken to; write HOST:PATH")
     authority, slash, path = rest.partition("/")
@@ -99,6 +115,30 @@ def _url(text: str, scheme: str, rest: str) -> Place:
         home_relative = path.removeprefix("~").lstrip("/") if path == "~" or path.startswith("~/") else path
         return Place(os.fsencode(home_relative), _host(text, found, found["port"]))
     return Place(os.fsencode(slash + path), _host(text, found, found["port"]))
+
+
+def _tcp(text: str, rest: str) -> Place:
+    authority, _, path = rest.partition("/")
+    found = _AUTHORITY.fullmatch(authority)
+    root, _, path = path.partition("/")
+    if found is None or found["user"] is not None or ROOT_NAME.fullmatch(root) is None:
+        raise UsageError(f"{shown(text)}: this is not tcp://HOST[:PORT]/NAME[/PATH], NAME being a root of the listener")
+    # The name of a root alone is its contents, as with rsync's modules; and a path within it begins at the root.
+    return Place(os.fsencode(path.lstrip("/")), _host(text, found, found["port"])._replace(root=root))
+
+
+def tcp_address(text: str) -> TcpAddress:
+    """Return where a listener is.
+
+    Raises:
+        UsageError: It is not `HOST:PORT`.
+    """
+    found = _AUTHORITY.fullmatch(text)
+    if found is None or found["user"] is not None or not found["port"]:
+        raise UsageError(f"{shown(text) or repr('')} is not HOST:PORT; an IPv6 address stands in brackets")
+    host = _host(text, found, found["port"])
+    assert host.port is not None
+    return TcpAddress(host.name, host.port)
 
 
 def _host(text: str, found: re.Match[str], port: str | None = None) -> Host:

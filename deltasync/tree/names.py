@@ -8,7 +8,18 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["MAX_NAME_BYTES", "MAX_PATH_BYTES", "RESERVED_PREFIX", "check_name", "check_path", "is_reserved", "join", "shown", "split"]
+__all__ = [
+    "MAX_NAME_BYTES",
+    "MAX_PATH_BYTES",
+    "RESERVED_PREFIX",
+    "ROOT_NAME",
+    "check_name",
+    "check_path",
+    "is_reserved",
+    "join",
+    "shown",
+    "split",
+]
 
 MAX_NAME_BYTES = 255
 MAX_PATH_BYTES = 1 << 18
@@ -16,6 +27,9 @@ MAX_PATH_BYTES = 1 << 18
 
 RESERVED_PREFIX = b".deltasync~"
 """Names of the receiver's own (staged files, journals) begin so; they are never sent, listed or deleted as content."""
+
+ROOT_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,63}")
+"""What a listener may call a root: it stands in URLs, in files and in logs as it is."""
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\udc80-\udcff]")
 

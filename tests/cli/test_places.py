@@ -42,6 +42,10 @@ from deltasync.errors import UsageError
         ("ssh://h/~/p/", Place(b"p/", Host("h"))),
         ("ssh://h/~you/p", Place(b"~you/p", Host("h"))),
         ("ssh://h/p:q@r", Place(b"/p:q@r", Host("h"))),
+        ("tcp://h/m", Place(b"", Host("h", root="m"))),
+        ("tcp://h/m/", Place(b"", Host("h", root="m"))),
+        ("tcp://h:8731/m/p/q/", Place(b"p/q/", Host("h", None, 8731, "m"))),
+        ("TCP://[::1]:1/m//p", Place(b"p", Host("::1", None, 1, "m"))),
     ],
 )
 def test_a_place_is_a_path_or_a_path_at_a_host(text: str, place: Place) -> None:
@@ -53,7 +57,8 @@ def test_a_place_is_a_path_or_a_path_at_a_host(text: str, place: Place) -> None:
     "text",
     [
         "", ":p", "@h:p", "-h:p", "me@-h:p", "-oProxyCommand=x@h:p", "h h:p", "h\n:p", "[]:p", "[-x]:p", "[::1]", "[::1]p:q", "h::module",
-        "rsync://h/m", "tcp://h/m", "tcp://h:8730/m/p", "ssh://", "ssh:///p", "ssh://-h/p", "ssh://-u@h/p", "ssh://h:0/p", "ssh://h:65536/p",
+        "rsync://h/m", "tcp://h", "tcp://h/", "tcp:///m", "tcp://me@h/m", "tcp://h:0/m", "tcp://h/../p", "tcp://h/a b",
+        "tcp://::1/m", "ssh://", "ssh:///p", "ssh://-h/p", "ssh://-u@h/p", "ssh://h:0/p", "ssh://h:65536/p",
         "ssh://h:x/p", "ssh://@h/p", "ssh://::1/p",
     ],
 )  # fmt: skip
@@ -100,6 +105,7 @@ def test_a_route_knows_which_side_is_here() -> None:
         ("pull", [Place(b"p", Host("h")), Place(b"p", Host("g"))], Place(b"a")),
         ("pull", [Place(b"p", Host("h")), Place(b"p", Host("h", "me"))], Place(b"a")),
         ("pull", [Place(b"p", Host("h")), Place(b"b")], Place(b"a")),
+        ("pull", [Place(b"p", Host("h", root="m")), Place(b"p", Host("h", root="n"))], Place(b"a")),
     ],
 )
 def test_places_that_do_not_fit_are_refused(direction: str, sources: list[Place], dest: Place) -> None:
