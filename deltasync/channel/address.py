@@ -1,4 +1,4 @@
-"""Where the other end of a session is."""
+"""Where the other end of a session is: over SSH, or at a listener over TCP."""
 
 from __future__ import annotations
 
@@ -8,7 +8,10 @@ from typing import Literal, NamedTuple
 from deltasync.errors import UsageError
 from deltasync.tree.names import shown
 
-__all__ = ["Remote", "refuse_unsafe_names"]
+__all__ = ["TCP_PORT", "Remote", "TcpAddress", "TcpRemote", "refuse_unsafe_names"]
+
+TCP_PORT = 8730
+"""Where a listener is reached unless something else is said."""
 
 # A ProxyCommand (`%h`, `%r`) hands both to a shell, so nothing that makes a shell run a command may stand in them. The users of a Windows
 # domain have a backslash within their name, its machines a dollar at the end.
@@ -42,6 +45,33 @@ class Remote(NamedTuple):
     def __str__(self) -> str:
         """The host as a person writes it."""
         return f"{self.user}@{self.host}" if self.user else self.host
+
+
+class TcpAddress(NamedTuple):
+    """Where a listener is: name or address without brackets, and port; as text it is what stands in `known_daemons`."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        """`HOST:PORT`, an IPv6 address in brackets."""
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+class TcpRemote(NamedTuple):
+    """A root of a listener.
+
+    Attributes:
+        address: Where the listener is.
+        root: What it calls the root.
+    """
+
+    address: TcpAddress
+    root: str
+
+    def __str__(self) -> str:
+        """The listener as a person writes it."""
+        return str(self.address)
 
 
 def refuse_unsafe_names(remote: Remote) -> None:

@@ -39,8 +39,10 @@ def receive_exactly(stream: ByteStream, length: int) -> bytes:
     return bytes(data)
 
 
-def greet(stream: ByteStream, ours: Preamble, peer: str) -> int:
+def greet(stream: ByteStream, ours: Preamble, peer: str, *, through_shell: bool = True) -> int:
     """Wait, as the initiator, for the responder's preamble, which must be as `ours`; returns how many bytes came.
+
+    Where `through_shell`, noise is what a login shell printed; else whoever printed it is no deltasync.
 
     Raises:
         NoAnswer: The stream ended before any byte came.
@@ -50,6 +52,8 @@ def greet(stream: ByteStream, ours: Preamble, peer: str) -> int:
     data = _receive(stream, peer)
     if not MAGIC.startswith(data[: len(MAGIC)]):
         line = shown(_first_line(data + _rest_of_line(stream, data)))
+        if not through_shell:
+            raise RemoteProtocolError(f'{peer} is no deltasync: it said "{line}"')
         raise RemoteProtocolError(f'the login shell of {peer} printed "{line}": make it silent for non-interactive sessions')
     _compare(Preamble.decode(data), [ours], peer)
     return PREAMBLE_BYTES

@@ -2,7 +2,7 @@
 
 What the peer says before the handshake is done is not trusted: it is short, compared with what is expected, and quoted escaped. The pure
 parts are `wire.preamble`, `wire.noise` and `wire.records`; here they meet a stream. Each message of the handshake travels behind its
-length, two bytes big-endian; its payload is empty in this version.
+length, two bytes big-endian; its payload is empty but in the initiator's third.
 """
 
 from __future__ import annotations
@@ -31,12 +31,14 @@ class Credentials(NamedTuple):
         static: This side's private key, for `XK` and `XKPSK3`.
         remote_static: The responder's public key, which an initiator of `XK` or `XKPSK3` must know.
         psk: The pre-shared key of `XKPSK3`.
+        request: What an initiator's third message carries: only the responder can read it, once it has proven its key. `NN` has none.
     """
 
     suite: Suite = Suite.NN
     static: bytes | None = None
     remote_static: bytes | None = None
     psk: bytes | None = None
+    request: bytes = b""
 
     def __repr__(self) -> str:
         """Name the handshake alone."""
@@ -117,13 +119,16 @@ class SecureLink:
         self._stream.close()
 
 
-def open_initiator(stream: ByteStream, credentials: Credentials | None = None, *, peer: str = "the far end") -> SecureLink:
+def open_initiator(
+    stream: ByteStream, credentials: Credentials | None = None, *, peer: str = "the far end", through_shell: bool = True
+) -> SecureLink:
     """Do the handshake as the side that connected.
 
     Args:
         stream: A fresh stream.
         credentials: The handshake and its keys; None for `NN`.
         peer: What the other side is called in errors: `HOST`, `USER@HOST`.
+        through_shell: Whether a login shell stands before the other side, which may print something.
 
     Raises:
         AuthenticationError: The peer did not prove the key expected, or somebody meddled.
@@ -137,8 +142,8 @@ def open_initiator(stream: ByteStream, credentials: Credentials | None = None, *
     handshake = credentials.handshake(initiator=True)
     exchange = _Exchange(stream, handshake)
     exchange.write(preamble.encode())
-    exchange.received += greet(stream, preamble, peer)
-    return exchange.run()
+    exchange.received += greet(stream, preamble, peer, through_shell=through_shell)
+    return exchange.run(credentials.request)
 
 
 def open_responder(stream: ByteStream, *offers: Credentials, peer: str = "the other side") -> SecureLink:
@@ -175,9 +180,9 @@ class _Exchange:
         self.sent = 0
         self.received = 0
 
-    def write(self, before: bytes = b"") -> None:
-        """Send the next message, and `before` ahead of it in the same piece."""
-        message = self._handshake.write()
+    def write(self, before: bytes = b"", payload: bytes = b"") -> None:
+        """Send the next message with `payload` in it, and `before` ahead of it in the same piece."""
+        message = self._handshake.write(payload)
         data = before + len(message).to_bytes(2) + message
         self._stream.send(data)
         self.sent += len(data)
@@ -192,11 +197,11 @@ class _Exchange:
             raise RemoteProtocolError("the peer sent a handshake message with a payload")
         self.received += 2 + length
 
-    def run(self) -> SecureLink:
-        """Exchange what is left of the messages, and return the link."""
+    def run(self, request: bytes = b"") -> SecureLink:
+        """Exchange what is left of the messages, `request` in the one that is still this side's, and return the link."""
         while not self._handshake.complete:
             if self._handshake.writes_next:
-                self.write()
+                self.write(payload=request)
             else:
                 self.read()
         keys = self._handshake.split()

@@ -9,9 +9,10 @@ from typing import Any
 
 import msgspec
 
+from deltasync.channel.address import TCP_PORT, Remote, TcpAddress, TcpRemote
 from deltasync.cli.filtering import FilterOption, wire_rules
 from deltasync.cli.options import ARCHIVE, FILTERS, Given
-from deltasync.cli.places import Route, parse_place, route
+from deltasync.cli.places import Host, Route, parse_place, route
 from deltasync.cli.rates import parse_rate, parse_size, size
 from deltasync.cli.remote import remote_of
 from deltasync.cli.report import OutputOptions
@@ -113,7 +114,7 @@ def make_job(given: Given, way: Route, settings: Settings) -> Job:
         LocalFileError: A file of rules can't be read.
     """
     values = given.values
-    remote = None if way.host is None else remote_of(values, way.host)
+    remote = None if way.host is None else _there(values, way.host)
     rules = wire_rules(FilterOption(name, value) for given_name, value in given.ordered for name in FILTERS if name == given_name)
     return Job(
         direction="push" if way.sends else "pull",
@@ -142,3 +143,13 @@ def _archive(given: Given) -> dict[str, bool]:
 def _last(given: Given, meanings: dict[str, Any]) -> Any:  # noqa: ANN401 - whatever the options mean.
     """Return the meaning of that of the options which was given last, or None."""
     return next((meanings[name] for name, _ in reversed(given.ordered) if name in meanings), None)
+
+
+def _there(values: Mapping[str, Any], host: Host) -> Remote | TcpRemote:
+    """Return where a place leads, over SSH or over TCP."""
+    if host.root is None:
+        return remote_of(values, host)
+    for name in ("rsh", "ssh", "ssh_config", "identity", "remote_path"):
+        if values[name] is not None:
+            raise UsageError(f"--{name.replace('_', '-')} is for SSH, and tcp:// goes without")
+    return TcpRemote(TcpAddress(host.name, host.port or values["port"] or TCP_PORT), host.root)

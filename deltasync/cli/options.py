@@ -176,7 +176,7 @@ def _connection() -> list[click.Parameter]:
     ssh, port, seconds = click.Choice(["auto", "openssh", "paramiko"]), click.IntRange(1, 65535), click.FloatRange(min=0)
     return [
         _value(CONNECTION, "-e", "--rsh", metavar="CMD", text="the remote shell instead of ssh"),
-        _value(CONNECTION, "--port", metavar="N", kind=port, text="the SSH port"),
+        _value(CONNECTION, "--port", metavar="N", kind=port, text="the port of SSH, or of tcp:// (8730)"),
         _value(CONNECTION, "--ssh", metavar="WHICH", kind=ssh, text="auto, openssh or paramiko"),
         _value(CONNECTION, "--ssh-config", metavar="FILE", text="instead of ~/.ssh/config"),
         _value(CONNECTION, "--identity", metavar="FILE", text="the private key"),
@@ -209,8 +209,9 @@ def _output() -> list[click.Parameter]:
 
 def _command(name: str) -> click.Command:
     text = {
-        "push": "Send local files to DEST: PATH, [USER@]HOST:PATH or ssh://[USER@]HOST[:PORT]/PATH.",
-        "pull": "Fetch files of a host to a local DEST; SRC is [USER@]HOST:PATH or ssh://[USER@]HOST[:PORT]/PATH.",
+        "push": "Send local files to DEST: PATH, [USER@]HOST:PATH, ssh://[USER@]HOST[:PORT]/PATH or tcp://HOST[:PORT]/NAME[/PATH].",
+        "pull": "Fetch files of a host to a local DEST; SRC is [USER@]HOST:PATH, ssh://[USER@]HOST[:PORT]/PATH "
+        "or tcp://HOST[:PORT]/NAME[/PATH].",
     }[name]
     places = click.Argument(["places"], nargs=-1, metavar="SRC... DEST")
     return _Command(

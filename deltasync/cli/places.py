@@ -6,13 +6,11 @@ import os
 import re
 from typing import NamedTuple
 
+from deltasync.channel.address import TcpAddress
 from deltasync.errors import UsageError
 from deltasync.tree.names import ROOT_NAME, shown
 
-__all__ = ["TCP_PORT", "Host", "Place", "Route", "TcpAddress", "parse_place", "route", "tcp_address"]
-
-TCP_PORT = 8730
-"""Where a listener is reached unless something else is said."""
+__all__ = ["Host", "Place", "Route", "parse_place", "route", "tcp_address"]
 
 _SCHEME = re.compile(r"(ssh|tcp|rsync)://", re.IGNORECASE)
 _HOST_PATH = re.compile(r"(?:(?P<user>[^/:]*)@)?(?:\[(?P<literal>[^\]/]*)\]|(?P<host>[^/:\[]*)):(?P<path>.*)", re.DOTALL)
@@ -34,17 +32,6 @@ class Host(NamedTuple):
     user: str | None = None
     port: int | None = None
     root: str | None = None
-
-
-class TcpAddress(NamedTuple):
-    """Where a listener is: name or address without brackets, and port; as text it is what stands in `known_daemons`."""
-
-    host: str
-    port: int
-
-    def __str__(self) -> str:
-        """`HOST:PORT`, an IPv6 address in brackets."""
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
 class Place(NamedTuple):

@@ -36,7 +36,7 @@ def transfer(direction: Direction, words: Sequence[str], stop: StopEvent, ahead:
     output = output_options(given)
     way = route_of(direction, given)
     settings = settings_of(given, output)
-    channel = "local" if way.host is None else "ssh"
+    channel = "local" if way.host is None else "ssh" if way.host.root is None else "tcp"
     with Report(output, channel, _display_maker(output, stop), stop=stop) as report, caught(stop, report.abandon):
         try:
             with raised():

@@ -1,4 +1,4 @@
-"""Getting a link to the other end: over SSH, or to a second half of this process; in a thread, so that the scan need not wait."""
+"""Getting a link to the other end: over SSH or TCP, or to a second half of this process; in a thread, so that the scan need not wait."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from deltasync.channel.address import Remote
+from deltasync.channel.address import Remote, TcpRemote
 from deltasync.channel.stream import Link
 from deltasync.errors import DeltasyncError
 
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 __all__ = ["Connection", "Connector"]
 
 MAX_HEARD_LINES = 100
+LEAVE_S = 1.0
+"""How long a thread that looks up a name is waited for, which nothing can interrupt."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +47,7 @@ class Connector:
         ahead: A session that was begun already, taken if it leads there.
     """
 
-    def __init__(self, remote: Remote | None, *, timeout_s: float | None, ahead: Ahead | None = None) -> None:
+    def __init__(self, remote: Remote | TcpRemote | None, *, timeout_s: float | None, ahead: Ahead | None = None) -> None:
         self._ahead = ahead
         self._remote = remote
         self._timeout_s = timeout_s
@@ -68,7 +70,7 @@ class Connector:
             self._left = True
         for cleanup in self._cleanups:
             cleanup()
-        self._thread.join()
+        self._thread.join(LEAVE_S if isinstance(self._remote, TcpRemote) else None)
 
     def _ends_with(self, *cleanups: Callable[[], None]) -> None:
         """Have something done when this ends, which may be now."""
@@ -96,11 +98,16 @@ class Connector:
 
     def _work(self) -> None:
         try:
-            self._connection = self._local() if self._remote is None else self._ssh(self._remote)
+            self._connection = self._connect()
         except BaseException as error:  # noqa: BLE001 - the control thread raises it again.
             self._error = error
         finally:
             self._done.set()
+
+    def _connect(self) -> Connection:
+        if self._remote is None:
+            return self._local()
+        return self._tcp(self._remote) if isinstance(self._remote, TcpRemote) else self._ssh(self._remote)
 
     def _local(self) -> Connection:
         """Start the other end in this process."""
@@ -132,3 +139,11 @@ class Connector:
         heard: deque[bytes] = deque(maxlen=MAX_HEARD_LINES)
         stream.heard = heard.append
         return Connection(link, stream.explain, heard)
+
+    def _tcp(self, remote: TcpRemote) -> Connection:
+        from deltasync.channel.tcp_client import Caller
+
+        caller = Caller(remote, given_up=lambda: self._left)
+        stream = caller.connect(self._timeout_s)
+        self._ends_with(stream.close)
+        return Connection(caller.open(stream, self._timeout_s), caller.explain, deque())

@@ -5,14 +5,21 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Literal, Protocol
 
-from deltasync.channel.address import Remote
+from deltasync.channel.address import Remote, TcpRemote
 from deltasync.engine.progress import Progress
 from deltasync.errors import ExitCode, Problem
 from deltasync.wire.settings import Settings
 
-__all__ = ["Direction", "Job", "Observer", "Progress", "Remote", "Summary"]
+__all__ = ["Direction", "Job", "Observer", "Progress", "Remote", "Summary", "TcpRemote", "channel_of"]
 
 Direction = Literal["push", "pull"]
+
+
+def channel_of(remote: Remote | TcpRemote | None) -> str:
+    """Return what the summary calls the way to the other end."""
+    if remote is None:
+        return "local"
+    return "tcp" if isinstance(remote, TcpRemote) else "ssh"
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +41,7 @@ class Job:
     sources: tuple[bytes, ...]
     dest: bytes
     settings: Settings
-    remote: Remote | None = None
+    remote: Remote | TcpRemote | None = None
     threads: int | None = None
     retries: int = 5
     engine: str = "auto"

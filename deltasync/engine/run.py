@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from deltasync._native import EngineMissing, choose
 from deltasync.engine.connecting import Connector
-from deltasync.engine.job import Job, Observer, Summary
+from deltasync.engine.job import Job, Observer, Summary, channel_of
 from deltasync.errors import ConnectionLost, ExitCode, Interrupted, Problem, TransportError, UsageError
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ class _Attempts:
         self._observer = observer
         self._stop = stop
         self._began_at = began_at
-        self._earlier = Summary(channel=_channel(job))
+        self._earlier = Summary(channel=channel_of(job.remote))
         self._last: Transfer | None = None
 
     def run(self) -> Summary:
@@ -139,8 +139,4 @@ def _nothing_to_send(job: Job, observer: Observer, began_at: float) -> Summary:
     problems = tuple(Problem(source, "this source is not there") for source in job.sources)
     for problem in problems:
         observer.problem(problem)
-    return Summary(problems=problems, elapsed_s=time.monotonic() - began_at, channel=_channel(job), exit_code=ExitCode.PARTIAL)
-
-
-def _channel(job: Job) -> str:
-    return "local" if job.remote is None else "ssh"
+    return Summary(problems=problems, elapsed_s=time.monotonic() - began_at, channel=channel_of(job.remote), exit_code=ExitCode.PARTIAL)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from deltasync._native import engine_name
 from deltasync.engine.connecting import Connection, Connector
 from deltasync.engine.handshake import ask, opening
-from deltasync.engine.job import Job, Observer, Summary
+from deltasync.engine.job import Job, Observer, Summary, channel_of
 from deltasync.engine.peer import Peer
 from deltasync.engine.reporter import LocalReporter, reason
 from deltasync.engine.tally import NOTHING
@@ -80,7 +80,7 @@ class Transfer:
             bytes_received=self._received,
             problems=tuple(self._reporter.problems),
             elapsed_s=time.monotonic() - self._began_at,
-            channel="local" if self._job.remote is None else "ssh",
+            channel=channel_of(self._job.remote),
             cipher=self._cipher,
             engine=engine_name() if self._job.engine == "auto" else self._job.engine,
             exit_code=worst(*self._reporter.codes),

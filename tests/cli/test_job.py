@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from deltasync.channel.address import TcpAddress, TcpRemote
 from deltasync.cli.main import main
 from deltasync.engine.job import Job, Remote
 from tests.cli.commands import FakeEngine
@@ -138,14 +139,14 @@ def test_files_for_ssh_are_found_at_home(engine: FakeEngine, tmp_path: Path, mon
     for name in ("config", "key.pub"):
         (tmp_path / name).touch()
     remote = _job(engine, "--ssh-config=~/config", "--identity=~/key", "a", "h:p").remote
-    assert remote is not None
+    assert isinstance(remote, Remote)
     assert (remote.ssh_config, remote.identity) == (f"{tmp_path}/config", f"{tmp_path}/key")
 
 
 def test_the_port_of_the_place_counts(engine: FakeEngine) -> None:
     """It is the nearer one."""
     remote = _job(engine, "--port", "1", "a", "ssh://h:2/p").remote
-    assert remote is not None
+    assert isinstance(remote, Remote)
     assert remote.port == 2
 
 
@@ -153,7 +154,7 @@ def test_the_port_of_the_place_counts(engine: FakeEngine) -> None:
 def test_a_remote_shell_is_split_into_words(words: list[str], engine: FakeEngine) -> None:
     """As a shell would, but without one."""
     remote = _job(engine, *words, "a", "h:p").remote
-    assert remote is not None
+    assert isinstance(remote, Remote)
     assert remote.rsh == ("ssh", "-p", "2 2")
 
 
@@ -161,6 +162,22 @@ def test_a_pull_fetches_from_a_host(engine: FakeEngine) -> None:
     """Sources there, destination here."""
     job = _job(engine, "[::1]:a", "ssh://[::1]/~/b/", "d", command="pull")
     assert (job.direction, job.sources, job.dest, job.remote) == ("pull", (b"a", b"b/"), b"d", Remote("::1"))
+
+
+def test_a_listener_is_reached_by_tcp(engine: FakeEngine) -> None:
+    """The port of the place counts, then `--port`, then the listener's own; paths begin at the root."""
+    assert _job(engine, "a", "tcp://h/m/p").remote == TcpRemote(TcpAddress("h", 8730), "m")
+    assert _job(engine, "--port", "1", "a", "tcp://h/m/p").remote == TcpRemote(TcpAddress("h", 1), "m")
+    job = _job(engine, "--port", "1", "tcp://h:2/m/p", "tcp://h:2/m/q/", "d", command="pull")
+    assert (job.remote, job.sources) == (TcpRemote(TcpAddress("h", 2), "m"), (b"p", b"q/"))
+
+
+@pytest.mark.parametrize("option", ["--rsh=x", "--ssh=openssh", "--ssh-config=x", "--identity=x", "--remote-path=x"])
+def test_options_of_ssh_are_not_for_tcp(option: str, engine: FakeEngine, capfd: pytest.CaptureFixture[str]) -> None:
+    """An option is never ignored."""
+    assert main(["push", option, "a", "tcp://h/m"]) == 2
+    assert "is for SSH" in capfd.readouterr().err
+    assert engine.jobs == []
 
 
 def test_a_pull_of_local_sources_is_a_push(engine: FakeEngine) -> None:
@@ -175,7 +192,7 @@ def test_a_pull_of_local_sources_is_a_push(engine: FakeEngine) -> None:
         "", "a", "a b --delete --no-r", "--no-recursive --delete a b", "--max-delete -1 a b", "--max-delete x a b", "--max-delete 1e99 a b",
         "--max-delete 99999999999999999999 a b", "--bwlimit x a b", "--bwlimit 0.1 a b", "--timeout -1 a b", "--timeout nan a b",
         "--timeout inf a b", "--retries -1 a b", "--threads 0 a b", "--threads x a b", "--port 0 a h:b", "--port 65536 a h:b",
-        "--ssh rsh a h:b", "--engine x a b", "--block-size 255 a b", "--block-size 65M a b", "--block-size x a b", "h:a b", "a tcp://h/b",
+        "--ssh rsh a h:b", "--engine x a b", "--block-size 255 a b", "--block-size 65M a b", "--block-size x a b", "h:a b", "a tcp://h",
         "a -h:b", "--rsh= a h:b", "--rsh ' a h:b", "-e ssh --ssh paramiko a h:b", "--identity= a h:b", "--remote-path= a h:b",
         "--ssh-config= a h:b", "--log-file= a b", "--exclude", "a b --port",
     ],
