@@ -89,6 +89,14 @@ def _dispatch(words: list[str]) -> int:
         from deltasync.cli import trust
 
         return {"key": trust.key, "trust": trust.trust, "known": trust.known}[command](rest)
+    if command == "listen":
+        from deltasync.cli.listen import listen
+
+        return listen(rest)
+    if command == "pair":
+        from deltasync.cli.pair import pair
+
+        return pair(rest)
     text = _version() if command == "--version" else HELP if command == "--help" else None
     if text is not None and not rest:
         return _print(text)

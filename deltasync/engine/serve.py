@@ -6,6 +6,7 @@ Of the two roles only that one is loaded which is asked for.
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from typing import NamedTuple
 
 from deltasync.channel.stream import Link
@@ -86,8 +87,10 @@ def refuse(link: Link, text: str, stop: threading.Event) -> int:
     return ExitCode.LOCAL_IO
 
 
-def serve_link(link: Link, limits: Limits, stop: threading.Event) -> int:
-    """Serve one session; return the exit code. Errors of the session are told to the peer; none is raised."""
+def serve_link(
+    link: Link, limits: Limits, stop: threading.Event, ended: Callable[[DeltasyncError], DeltasyncError] = lambda error: error
+) -> int:
+    """Serve one session; return the exit code. Errors of the session are told to the peer, as `ended` words them; none is raised."""
     peer = Peer(link, Speaker.RESPONDER, stop, ping_s=15.0)
     try:
         setup = accept(peer)
@@ -100,8 +103,9 @@ def serve_link(link: Link, limits: Limits, stop: threading.Event) -> int:
     except (ConnectionLost, PeerFailure, DeadlineExceeded) as error:
         return error.exit_code
     except DeltasyncError as error:
-        peer.say_why(error.exit_code, str(error))
-        return error.exit_code
+        told = ended(error)
+        peer.say_why(told.exit_code, str(told))
+        return told.exit_code
     except Exception as error:  # noqa: BLE001 - the user sits at the other side: a defect must reach them as one line.
         peer.say_why(ExitCode.PROTOCOL, f"internal error at the far end: {type(error).__name__}: {error}; please report it")
         return ExitCode.PROTOCOL
