@@ -30,7 +30,7 @@ def bound(address: TcpAddress) -> socket.socket:
         family, _, _, _, place = found[0]
         return socket.create_server(place[:2], family=family, backlog=BACKLOG)
     except (OSError, UnicodeError) as error:
-        why = error.strerror if isinstance(error, OSError) else "this is no name of a host"
+        why = "this is no name of a host" if isinstance(error, (UnicodeError, socket.gaierror)) else os.strerror(error.errno or 0)
         raise TransportError(f"can't listen at {shown(str(address))}: {why}") from error
 
 

@@ -123,7 +123,8 @@ def _address(text: str) -> TcpAddress:
     """Return where to listen: an address, in brackets or not if it is of IPv6, and a port or none."""
     host, port = text, ""
     if text.startswith("["):
-        host, _, port = text[1:].partition("]")
+        host, closing, port = text[1:].partition("]")
+        host = host if closing else ""
     elif text.count(":") == 1:
         host, _, port = text.partition(":")
         port = f":{port}"
