@@ -151,7 +151,7 @@ def test_a_listener_with_another_key_is_told_nothing(listen: Start, source: Path
     listening = listen()
     client = listening.client("client", "data")
     other = Client(listening.folder / "other").key
-    client.run("known", "add", listening.address, other)
+    client.know(listening.address, other)
     done = client.run("push", source, "@data")
     assert (done.code, done.err.count("\n")) == (5, 1)
     assert f"did not prove that it holds the key {other}" in done.err
@@ -191,7 +191,7 @@ def test_something_else_listens(tmp_path: Path, source: Path, banner: bytes | No
     """Noise is 12, silence and an end 5, silence without an end 30; each is one line."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         client = Client(tmp_path / "client", f"127.0.0.1:{server.getsockname()[1]}")
-        client.run("known", "add", client.address, Client(tmp_path / "other").key)
+        client.know(client.address, Client(tmp_path / "other").key)
         pushing = client.start("push", "--timeout", "2", source, "@data")
         connected, _ = server.accept()
         with connected:
@@ -418,8 +418,8 @@ def test_sockets_are_taken_over(tmp_path: Path, source: Path, listen: Start) -> 
         assert (refused.returncode, refused.stderr.count("\n")) == (2, 1)
         client = Client(tmp_path / "client", f"127.0.0.1:{server.getsockname()[1]}")
         key = Client(tmp_path / "home").key
-        client.run("known", "add", client.address, key)
-        Client(tmp_path / "home").run("trust", "add", client.key, "--allow", "data")
+        client.know(client.address, key)
+        assert Client(tmp_path / "home").run("trust", "add", client.key, "--allow", "data").code == 0
         pushing = client.start("push", f"{source}/", "@data")
         with subprocess.Popen(
             words, env=environment, pass_fds=[server.fileno()], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL

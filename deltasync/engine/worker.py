@@ -10,6 +10,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib import import_module
+from pkgutil import iter_modules
 
 from deltasync.channel.pipes import PipeStream
 from deltasync.channel.secure import SecureLink
@@ -19,21 +20,13 @@ from deltasync.fs.confinement import Account, become, confine, end_with_parent, 
 from deltasync.fs.root import Root
 from deltasync.wire.noise import TransportKeys
 
-__all__ = ["IDLE_S", "Task", "work"]
+__all__ = ["IDLE_S", "LATER", "ROOMS", "Task", "load_all", "work"]
 
 IDLE_S = 300.0
 """How long a client may be silent, or take nothing; it gives a sign of life four times a minute."""
 
-_LATER = (
-    "concurrent.futures.thread",
-    "deltasync._native.kernel",
-    "deltasync.detect.sources",
-    "deltasync.engine.destination",
-    "deltasync.engine.pool",
-    "deltasync.engine.receiver",
-    "deltasync.engine.sender",
-    "sqlite3",
-)
+ROOMS = ("_native", "delta", "detect", "engine", "fs", "patch", "tree", "wire")
+LATER = ("concurrent.futures", "concurrent.futures.thread", "difflib", "sqlite3")
 """What is otherwise loaded when it is needed: the user to become may have no access to the place where this program is installed."""
 
 
@@ -102,15 +95,19 @@ def work(task: Task, stop: threading.Event, ended: Callable[[DeltasyncError], De
             os.write(1, b"%d %d" % (link.bytes_sent, link.bytes_received))
 
 
+def load_all() -> None:
+    """Load whatever a session may come to need; what this installation does not have will not be asked for."""
+    packages = [import_module(f"deltasync.{room}") for room in ROOMS]
+    modules = [f"{package.__name__}.{found.name}" for package in packages for found in iter_modules(package.__path__)]
+    for name in (*LATER, *modules):
+        with suppress(ImportError):
+            import_module(name)
+
+
 def _confine(task: Task) -> None:
     limit()
     if task.account is not None:
-        for name in _LATER:
-            try:
-                import_module(name)
-            except ImportError:
-                # What this installation does not have will not be asked for.
-                continue
+        load_all()
         become(task.account)
     end_with_parent(task.parent)
     libraries = [path for path in (*sys.path, sys.prefix, sys.base_prefix) if path]

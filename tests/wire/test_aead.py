@@ -61,3 +61,28 @@ def test_the_schedule_ends_before_a_number_repeats() -> None:
     for _ in range(2):
         with pytest.raises(LocalProtocolError, match="used up"):
             schedule.advance()
+
+
+def test_no_key_and_number_come_twice_in_a_million_records(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With forced changes of keys: the numbers under one key only grow, and no key comes back."""
+
+    class Counted:
+        """Stands for a cipher: only its key counts here."""
+
+        def __init__(self, key: bytes) -> None:
+            self.key = key
+
+    monkeypatch.setattr("deltasync.wire.aead.AESGCM", Counted)
+    monkeypatch.setattr("deltasync.wire.aead.next_key", lambda key: AESGCM(key).encrypt(nonce(MAX_COUNTER + 1), bytes(32), b"")[:32])
+    schedule = KeySchedule(KEY, 1000)
+    last, keys, current = b"", {KEY}, KEY
+    for _ in range(1_000_000):
+        cipher, number = schedule.advance()
+        key = cipher.key  # type: ignore[attr-defined]
+        if key is not current:
+            assert key not in keys
+            keys.add(key)
+            current = key
+        assert number > last
+        last = number
+    assert len(keys) == 1000
