@@ -107,3 +107,11 @@ def fuzz(session: nox.Session) -> None:
     install_project(session)
     examples = os.environ.get("HYPOTHESIS_EXAMPLES", "20000")
     session.run("pytest", "-m", "hypothesis", "--timeout=0", *session.posargs, env={"HYPOTHESIS_EXAMPLES": examples})
+
+
+@nox.session
+def hostile(session: nox.Session) -> None:
+    """Spoil 10,000 sessions of a listener, one record each, and repeat what strangers do to it; about an hour."""
+    install_project(session)
+    spoiled = os.environ.get("DELTASYNC_SPOILED_SESSIONS", "10000")
+    session.run("pytest", "tests/test_listen_hostile.py", "--timeout=0", *session.posargs, env={"DELTASYNC_SPOILED_SESSIONS": spoiled})

@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import os
 import socket
+import subprocess
+import sys
 from collections.abc import Generator
 from contextlib import contextmanager
 from time import monotonic
@@ -20,6 +22,7 @@ from deltasync.wire.noise import public_key
 from deltasync.wire.preamble import Suite
 from tests.channel.conformance import LinkConformance, StreamConformance, Worker
 from tests.channel.tcp_pairs import tcp_streams
+from tests.sources import PROJECT
 
 CLIENT, LISTENER = b"\1" * 32, b"\2" * 32
 
@@ -46,6 +49,18 @@ class TestSealedTcp(LinkConformance):
             other = answering.result()
             near.timeout_s = far.timeout_s = timeout_s
             yield one, other  # type: ignore[misc]  # A worker returns an object of any kind.
+
+
+def test_a_push_over_ssh_loads_none_of_it() -> None:
+    """Neither the near end nor the far end of SSH pays for TCP."""
+    code = (
+        "import sys, deltasync.cli.main, deltasync.cli.transfer, deltasync.cli.serve, deltasync.engine.run, deltasync.engine.connecting, "
+        "deltasync.engine.transfer, deltasync.engine.sender, deltasync.engine.serve, deltasync.channel.openssh, deltasync.channel.secure; "
+        "print([name for name in sys.modules if name.startswith('deltasync.') and name.split('.')[-1] in "
+        "('tcp', 'tcp_client', 'tcp_listen', 'own_key', 'trust', 'line_file', 'keys', 'reception', 'listener', 'landlock')])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=PROJECT, capture_output=True, text=True, check=True, timeout=30)
+    assert done.stdout.strip() == "[]"
 
 
 def refused_port() -> int:
