@@ -389,6 +389,24 @@ def test_two_pushes_to_one_root_never_mix_files(listen: Start, tmp_path: Path) -
         assert (tmp_path / "root" / name).read_bytes() in (contents[0][name], contents[1][name])
 
 
+def test_sessions_that_end_at_the_same_moment(listen: Start, source: Path) -> None:
+    """The listener hears of all of them at once, and of each once."""
+    listening = listen()
+    client = listening.client("client", "data")
+    pushes = [slowly(client, large(source / f"big{number}", 4), "@data") for number in range(4)]
+    listening.wait_for(lambda: len(listening.events("session-begin")) == len(pushes))
+    listening.process.send_signal(signal.SIGSTOP)
+    sessions = [event["session"] for event in listening.events("session-begin")]
+    for session, pushing in zip(sessions, pushes, strict=True):
+        os.kill(session, signal.SIGKILL)
+        pushing.kill()
+        pushing.communicate(timeout=20)
+    listening.wait_for(lambda: all(Path(f"/proc/{session}/stat").read_text().split()[2] == "Z" for session in sessions))
+    listening.process.send_signal(signal.SIGCONT)
+    listening.wait_for(lambda: len(listening.events("session-end")) == len(pushes))
+    assert client.run("push", source / "file", "@data").code == 0
+
+
 def test_plain_lines_are_as_the_contract_has_them(tmp_path: Path) -> None:
     """First where it listens and its key, then how to pair."""
     environment = {**os.environ, "PYTHONPATH": str(PROJECT), "DELTASYNC_HOME": str(tmp_path / "home")}

@@ -100,7 +100,8 @@ class Listener:
             if whose in self._guests:
                 self._hear(whose)
         elif isinstance(whose, Session):
-            if not whose.hear():
+            # Of several that are ready at once an earlier one may have had this one reaped.
+            if whose in self._sessions and not whose.hear():
                 self._selector.unregister(whose)
                 # It is ending; whoever only pretends to is not waited for.
                 with suppress(subprocess.TimeoutExpired):
@@ -171,11 +172,13 @@ class Listener:
             loser = self._guests.add(guest)
             if loser is not None:
                 self._log.stranger("refused", loser.address, why="others came")
-                self._drop(loser)
+                self._selector.unregister(loser.socket)
+                loser.socket.close()
 
     def _drop(self, guest: Guest) -> None:
-        self._guests.remove(guest)
-        self._selector.unregister(guest.socket)
+        if guest in self._guests:
+            self._guests.remove(guest)
+            self._selector.unregister(guest.socket)
         guest.socket.close()
 
     def _hear(self, guest: Guest) -> None:
@@ -204,6 +207,9 @@ class Listener:
             self._drop(guest)
         except OSError as error:
             self._log.stranger("refused", guest.address, why=error.strerror or "it is gone")
+            self._drop(guest)
+        except Exception as error:  # noqa: BLE001 - a defect that one client meets shall not end the sessions of all others.
+            self._log.event("defect", address=guest.address, why=f"{type(error).__name__}: {error}; please report it")
             self._drop(guest)
 
     def _leave(self, guest: Guest, last_words: bytes | memoryview) -> None:
