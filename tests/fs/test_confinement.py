@@ -54,11 +54,11 @@ middle = os.fork()
 if not middle:
     parent = os.getpid()
     if not os.fork():
-        signal.signal(signal.SIGTERM, lambda *_: os.write(write, b"told"))
+        signal.signal(signal.SIGTERM, lambda *_: (os.write(write, b"told"), os._exit(0)))
         end_with_parent(parent)
         os.write(write, b"x")
-        signal.pause()
-        os._exit(0)
+        while True:
+            signal.pause()
     os.read(read, 1)
     os._exit(0)
 os.waitpid(middle, 0)
