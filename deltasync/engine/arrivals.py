@@ -2,29 +2,26 @@
 
 from __future__ import annotations
 
-import errno
 import os
 
-from deltasync.engine.base import Base
+from deltasync._native.columns import column
 from deltasync.engine.bases import Bases
 from deltasync.engine.deletions import Deletions
-from deltasync.engine.delta_stream import DeltaStream, Places
+from deltasync.engine.delta_stream import DeltaStream
 from deltasync.engine.errands import Errand, Errands
-from deltasync.engine.ground import Ground, ModeImpossible
+from deltasync.engine.ground import Ground
 from deltasync.engine.links import Links
+from deltasync.engine.placing import Placing
 from deltasync.engine.pool import Pool
+from deltasync.engine.sameness import stay
 from deltasync.engine.streams import Expected, WholeStream
 from deltasync.errors import RemoteProtocolError
 from deltasync.fs.root import Dir
 from deltasync.patch.attributes import Lost
-from deltasync.patch.inplace import MIN_BYTES as IN_PLACE_MIN_BYTES
-from deltasync.patch.inplace import InPlace
-from deltasync.patch.kept import Kept
 from deltasync.patch.small import SmallFile, put_together
-from deltasync.patch.staging import Staged
 from deltasync.tree.entry import Entry
 from deltasync.tree.names import join
-from deltasync.wire.messages import FileAbort, FileBegin, FileCopy, FileData, FileEnd, FileZeros, Pack, pack_slices
+from deltasync.wire.messages import FileAbort, FileBegin, FileCopy, FileData, FileEnd, FileZeros, Pack, Same, pack_slices
 
 __all__ = ["Arrivals"]
 
@@ -45,7 +42,7 @@ class Arrivals:
         self.current = b""
         self._ground = ground
         self._links = links
-        self._deletions = deletions
+        self._placing = Placing(ground, deletions, self._directory)
         self._bases = bases
         self._pool = pool
         self._errands = Errands()
@@ -98,7 +95,7 @@ class Arrivals:
                 raise RemoteProtocolError(f"the peer sent file {file_id} twice")
             expected = self._take(file_id)
             self._ground.lines.comes(file_id)
-            directory, entry, current, credited = expected
+            directory, entry, current, credited, _ = expected
             sent = self._as_sent(expected, mtime_ns, mode)
             if together and together[0][0].directory != directory:
                 self._put(together)
@@ -126,6 +123,27 @@ class Arrivals:
                 self._placed(expected, result)
             else:
                 self._ground.failed(expected.directory, file.name, result, "it can't be written")
+
+    def same(self, message: Same) -> None:
+        """Take word of small files that are here already."""
+        columns = column("Q", message.ids), column("q", message.mtimes_ns), column("I", message.modes)
+        if not len(columns[0]) == len(columns[1]) == len(columns[2]):
+            raise RemoteProtocolError("the peer sent columns of different lengths")
+        for file_id, mtime_ns, mode in zip(*columns, strict=True):
+            expected = self._take(file_id)
+            if expected.identity is None or file_id in self._streams:
+                raise RemoteProtocolError(f"the peer takes file {file_id} for one that is here, which was not asked")
+            self._ground.lines.comes(file_id)
+            entry = self._as_sent(expected, mtime_ns, mode)
+            try:
+                lost = stay(self._ground, self._directory(expected.directory), entry, expected.current, expected.identity)
+            except (OSError, OverflowError) as error:
+                self._ground.failed(expected.directory, entry.name, error, "it can't be written")
+            else:
+                self._ground.counts.matched_bytes += entry.size
+                self._placed(expected, lost, None)
+            self._settle(expected)
+        self._ground.reporter.flush()
 
     def _placed(self, expected: Expected, lost: Lost, mode: str | None = "stage") -> None:
         """Count a file that is in its place."""
@@ -155,113 +173,19 @@ class Arrivals:
         self._ground.reporter.flush()
         entry = self._as_sent(expected, message.mtime_ns, message.mode)._replace(size=message.size)
         base = self._bases.get(message.file_id)
-        stream = WholeStream(expected, entry) if base is None else self._delta_stream(expected, entry, base)
+        stream: WholeStream | DeltaStream = WholeStream(expected, entry)
+        if base is not None:
+            places = self._placing.places(expected, entry, base)
+            stream = DeltaStream(expected, entry, base, self._pool, self._bases.kernel, places)
         self._streams[message.file_id] = stream
         if isinstance(stream, DeltaStream):
             self._errands.begin(message.file_id, self._follow(message.file_id, stream))
         else:
             try:
-                stream.staged = self._staged(expected, entry)
+                stream.staged = self._placing.staged(expected, entry)
             except OSError as error:
                 self._fail(stream, error)
         self.current = join(expected.directory, entry.name)
-
-    def _staged(self, expected: Expected, entry: Entry) -> Staged:
-        dir_fd = self._directory(expected.directory)
-        return Staged.create(dir_fd, entry.name, entry.size, sparse=self._ground.settings.sparse)
-
-    def _delta_stream(self, expected: Expected, entry: Entry, base: Base) -> DeltaStream:
-        """Open the stream of a delta."""
-        candidate, mode = base.candidate, self._ground.settings.update_mode
-        may_adopt = candidate is not None and (candidate.partial or (candidate.extra and self._deletions.may_take))
-        places = Places(
-            stage=lambda: self._stretched(expected, entry),
-            keep=(lambda: self._kept(expected, entry, base)) if candidate is None else None,
-            adopt=(lambda: self._adopted(expected, entry, base)) if may_adopt else None,
-            clone=(lambda: self._cloned(expected, entry, base)) if mode in ("auto", "clone") else None,
-            in_place=(lambda: self._in_place(expected, entry, base)) if candidate is None and self._may_patch(entry, base) else None,
-            only=candidate is None and mode in ("clone", "inplace"),
-        )
-        return DeltaStream(expected, entry, base, self._pool, self._bases.kernel, places)
-
-    def _may_patch(self, entry: Entry, base: Base) -> bool:
-        """Tell whether a base may be patched in place: where the user wants it, or, by itself, if it is so large that staging is dear."""
-        mode = self._ground.settings.update_mode
-        return mode == "inplace" or (mode == "auto" and min(entry.size, base.size) >= IN_PLACE_MIN_BYTES)
-
-    def _stretched(self, expected: Expected, entry: Entry) -> Staged:
-        """Stage a new file that can be filled in any order."""
-        mode = self._ground.settings.update_mode
-        if mode in ("clone", "inplace"):
-            raise ModeImpossible(errno.EOPNOTSUPP, f"--update-mode {mode} is not possible for it here; use auto or stage")
-        staged = self._staged(expected, entry)
-        try:
-            staged.stretch()
-        except BaseException:
-            staged.abandon(keep=False)
-            raise
-        return staged
-
-    def _cloned(self, expected: Expected, entry: Entry, base: Base) -> Staged | None:
-        """Stage a new file that shares the content of a base, where the filesystem can do that."""
-        staged: Staged | None = None
-        try:
-            staged = self._staged(expected, entry)
-            if staged.share(base.fd):
-                return staged
-        except OSError:
-            # What is wrong here shows again when the file is staged in the other way.
-            pass
-        if staged is not None:
-            staged.abandon(keep=False)
-        return None
-
-    def _in_place(self, expected: Expected, entry: Entry, base: Base) -> InPlace | None:
-        """Begin to patch a base where it stands; by itself only one that nobody else has open, or has under another name."""
-        wanted = self._ground.settings.update_mode == "inplace"
-        if not wanted and not self._is_ours(expected, entry, base):
-            return None
-        place: InPlace | None = None
-        try:
-            place = InPlace.create(self._directory(expected.directory), entry.name, entry.size, base.look.identity)
-            if place.is_alone(base.fd) or wanted:
-                return place
-        except OSError:
-            # Whatever forbids it, a new file can be staged instead.
-            pass
-        if place is not None:
-            place.abandon(keep=False)
-        return None
-
-    def _is_ours(self, expected: Expected, entry: Entry, base: Base) -> bool:
-        """Tell whether a base has one name only, and belongs to whom a new file would belong to."""
-        status = os.fstat(base.fd)
-        attributes, abilities = self._ground.fresh(entry, expected.current), self._ground.abilities
-        ours = attributes.uid is not None or status.st_uid == abilities.uid
-        return ours and (attributes.gid is not None or status.st_gid == abilities.gid) and status.st_nlink == 1
-
-    def _kept(self, expected: Expected, entry: Entry, base: Base) -> Kept | None:
-        """Leave a base in its place that is the wanted file already."""
-        if not self._is_ours(expected, entry, base):
-            return None
-        return Kept(self._directory(expected.directory), entry.name, base.fd)
-
-    def _adopted(self, expected: Expected, entry: Entry, base: Base) -> Staged | None:
-        """Take a base that `--delete` would remove anyway, to be renamed."""
-        candidate, root = base.candidate, self._ground.root
-        assert candidate is not None
-        assert root is not None
-        try:
-            with root.dir(candidate.directory) as lease:
-                place = (lease.fd, candidate.name)
-                dir_fd = self._directory(expected.directory)
-                staged = Staged.adopt(dir_fd, entry.name, entry.size, base.fd, place, sparse=self._ground.settings.sparse)
-        except OSError:
-            # The directory went away; what was in it can still be copied.
-            return None
-        if staged is not None and not candidate.partial:
-            self._deletions.taken(join(candidate.directory, candidate.name))
-        return staged
 
     def copy(self, message: FileCopy) -> None:
         """Take ranges of a base."""

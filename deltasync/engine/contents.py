@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Iterator
 
+from deltasync._native.columns import packed
+from deltasync.delta.digest import same_digest
 from deltasync.detect.sources import Sources
 from deltasync.engine.outflow import Outflow, Sampler
 from deltasync.engine.peer import Peer
 from deltasync.engine.reading import PACK_FILE_BYTES, Changing, read_small, stream
 from deltasync.engine.wants import Wanted
 from deltasync.fs.root import Dir
-from deltasync.wire.messages import MAX_FILE_DATA_BYTES, MAX_PACK_FILES, FileBegin, FileData, FileZeros, Message, Pack
+from deltasync.wire.messages import MAX_FILE_DATA_BYTES, MAX_PACK_FILES, FileBegin, FileData, FileZeros, Message, Pack, Same
 
 __all__ = ["Contents"]
 
@@ -86,9 +88,10 @@ class Contents:
         mtimes_ns: list[int] = []
         modes: list[int] = []
         contents: list[bytes] = []
+        same: list[tuple[int, int, int]] = []
         filled = listed = 0
         path = b""
-        while self._wanted and filled < PACK_BYTES and len(ids) < MAX_PACK_FILES:
+        while self._wanted and filled < PACK_BYTES and len(ids) + len(same) < MAX_PACK_FILES:
             wanted = self._wanted[0]
             if self._is_large(wanted):
                 break
@@ -102,18 +105,26 @@ class Contents:
                 self._grown = wanted.file_id
                 self._wanted.appendleft(wanted)
                 break
+            listed += wanted.entry.size - wanted.credited
+            path = wanted.path
+            if wanted.had and wanted.had == same_digest(small.content):
+                same.append((wanted.file_id, small.mtime_ns, small.mode))
+                continue
             ids.append(wanted.file_id)
             sizes.append(len(small.content))
             mtimes_ns.append(small.mtime_ns)
             modes.append(small.mode)
             contents.append(small.content)
             filled += len(small.content)
-            listed += wanted.entry.size - wanted.credited
-            path = wanted.path
+        if same:
+            columns = zip(*same, strict=True)
+            self._peer.send(Same(*(packed(code, numbers) for code, numbers in zip("QqI", columns, strict=True))))
+            self._out.files_sent += len(same)
         if ids:
-            self._out.current = path
             self._out.pack(Pack(ids, sizes, mtimes_ns, modes, b"".join(contents)))
-            self._out.files_done += len(ids)
+        if ids or same:
+            self._out.current = path
+            self._out.files_done += len(ids) + len(same)
             self._out.bytes_done += listed
 
     def _is_large(self, wanted: Wanted) -> bool:

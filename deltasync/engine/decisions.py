@@ -21,7 +21,9 @@ from deltasync.engine.directories import Directories
 from deltasync.engine.elsewhere import Elsewhere
 from deltasync.engine.ground import Ground
 from deltasync.engine.links import Links, Postponed
+from deltasync.engine.listed import Listed
 from deltasync.engine.making import Making
+from deltasync.engine.sameness import had
 from deltasync.engine.spool import Spool
 from deltasync.engine.streams import Expected
 from deltasync.engine.unfinished import finish
@@ -45,11 +47,15 @@ _BATCH_FILES = 1024
 
 
 class Asked(NamedTuple):
-    """Indexes within a section of the files whose content is needed: now, put off till later, or now as a delta to a base."""
+    """Indexes within a section of the files whose content is needed: now, put off till later, or now as a delta to a base.
+
+    Of some of the first, `had` has their index and the digest of what is here.
+    """
 
     whole: list[int]
     deferred: list[int]
     delta: list[int]
+    had: list[tuple[int, bytes]]
 
 
 class Decisions:
@@ -76,11 +82,10 @@ class Decisions:
         self._making = Making(ground, links)
         self._arrivals = arrivals
         self._made = destination.made
-        self._tops = frozenset(tree.tops)
         self._destination = destination
         self._beside: Beside | None = None
         self._path: bytes | None = None
-        self._last_name = self._admitted = b""
+        self._listed = Listed(ground, tree)
         self._blocked = Spool()
         self._loosened = False
         self._absent: set[bytes] = set()
@@ -108,13 +113,12 @@ class Decisions:
         """
         if section.first is not (self._path is None) or (self._path is not None and section.path != self._path):
             raise RemoteProtocolError("the peer sent the sections of a directory out of order")
-        self._check_place(section)
-        self._check_rules(section)
+        self._listed.check(section)
         section = self._destination.renamed(section)
         if section.first:
             self._path = section.path
             self._beside = self._open(section)
-        asked = Asked([], [], [])
+        asked = Asked([], [], [], [])
         if self._beside is not None:
             for opposite in self._beside.differing(section):
                 self._judge(self._beside, opposite, first_id, asked)
@@ -122,37 +126,6 @@ class Decisions:
             self._leave(section)
             self._path = None
         return asked
-
-    def _check_place(self, section: Section) -> None:
-        """Refuse a directory that was not asked for, and names that don't follow on those of the section before."""
-        path, names = section.path, section.rows.name_list()
-        if path and (not self._ground.settings.recursive or not (self._tree.whole or path.partition(b"/")[0] in self._tops)):
-            raise RemoteProtocolError("the peer sent a directory that was not asked for")
-        if names:
-            if not section.first and names[0] <= self._last_name:
-                raise RemoteProtocolError("the peer sent the names of a directory out of order")
-            self._last_name = names[-1]
-        elif section.first:
-            self._last_name = b""
-        if self._ground.to_remote or self._ground.filters.empty:
-            return
-        # What is above a directory that was let in was let in with it.
-        above = path
-        while above and not (self._admitted + b"/").startswith(above + b"/"):
-            if self._ground.filters.excluded(above, is_dir=True):
-                raise RemoteProtocolError("the peer sent a directory that the rules exclude")
-            above = split(above)[0]
-        self._admitted = path
-
-    def _check_rules(self, section: Section) -> None:
-        """Refuse what our own rules exclude, or what was not asked for: the sender should never have sent it."""
-        excluded = None if self._ground.to_remote else self._ground.filters.for_directory(section.path)
-        if excluded is not None:
-            for name, mode in zip(section.rows.name_list(), section.rows.mode_column(), strict=True):
-                if excluded(name, stat.S_ISDIR(mode)):
-                    raise RemoteProtocolError("the peer sent an entry that the rules exclude")
-        if not section.path and not self._tree.whole and not set(section.rows.name_list()) <= self._tops:
-            raise RemoteProtocolError("the peer sent an entry that was not asked for")
 
     # Directories --------------------------------------------------------------------------------------------------------------------
 
@@ -312,6 +285,15 @@ class Decisions:
                 self._bases.want(first_id + opposite.at, expected)
             else:
                 asked.whole.append(opposite.at)
+                if not opposite.digest and not self._ground.settings.whole_file:
+                    self._say_what_is_here(beside.fd, opposite.at, first_id, expected, asked)
+
+    def _say_what_is_here(self, dir_fd: int, at: int, first_id: int, expected: Expected, asked: Asked) -> None:
+        """Give the sender the digest of what a small file replaces, if it may be the same."""
+        found = had(dir_fd, expected.entry, expected.current)
+        if found is not None:
+            asked.had.append((at, found.digest))
+            self._arrivals.expect(first_id + at, expected._replace(identity=found.identity))
 
     def _asks(self, file_id: int, expected: Expected, step: Step) -> bool:
         """Say that a file comes, and expect it; False in a dry run, which does not ask for it."""

@@ -178,6 +178,12 @@ class Ground:
             entry.gid if (gives_group or entry.gid != abilities.gid) and self.keeps_group(entry.gid) else None,
         )
 
+    def may_stay(self, status: os.stat_result, entry: Entry, current: Entry | None) -> bool:
+        """Tell whether a file may stay the same file with other attributes: it has one name, and belongs to whom a new one would."""
+        attributes, abilities = self.fresh(entry, current), self.abilities
+        ours = attributes.uid is not None or status.st_uid == abilities.uid
+        return ours and (attributes.gid is not None or status.st_gid == abilities.gid) and status.st_nlink == 1
+
     def changed(self, entry: Entry, change: Change) -> Attributes:
         """Return those attributes of an existing entry that differ; a change of owner clears set-id bits, so that it brings the mode."""
         owner = bool(change & (Change.OWNER | Change.GROUP)) and self.settings.perms and bool(entry.permissions & 0o6000)

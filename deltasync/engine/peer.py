@@ -25,6 +25,7 @@ from deltasync.wire.messages import (
     Owners,
     Pack,
     Ping,
+    Same,
     Signature,
     Trouble,
     Want,
@@ -314,7 +315,9 @@ def _carried(message: Message) -> int:
     if isinstance(message, Owners):
         return sum(MESSAGE_BYTES + len(name) for _, name in (*message.users, *message.groups))
     if isinstance(message, Want):
-        return len(message.whole) + len(message.deferred) + len(message.delta)
+        return len(message.whole) + len(message.deferred) + len(message.delta) + len(message.had) + len(message.digests)
+    if isinstance(message, Same):
+        return PACKED_FILE_WEIGHT * (len(message.ids) // 8)
     if isinstance(message, (WantDeferred, WantWhole, Applied)):
         return len(message.ids)
     if isinstance(message, Signature):

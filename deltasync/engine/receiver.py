@@ -38,6 +38,7 @@ from deltasync.wire.messages import (
     Owners,
     Pack,
     ReceiverDone,
+    Same,
     SenderDone,
     Tree,
     Want,
@@ -179,6 +180,8 @@ class Receiver:
             case FileData():
                 self._literal_bytes += len(message.content)
                 arrivals.data(message)
+            case Same():
+                arrivals.same(message)
             case FileBegin():
                 arrivals.begin(message)
             case FileZeros():
@@ -223,20 +226,24 @@ class Receiver:
         whole: array[int] = array("I")
         deferred: array[int] = array("I")
         delta: array[int] = array("I")
+        had: list[tuple[int, bytes]] = []
         offset = 0
         for section in sections:
             self._count(section)
             wanted = self._decisions.section(section, self.entries + offset)
             sizes = column("Q", section.rows.sizes)
-            self._settled_files -= sum(map(len, wanted))
-            self._settled_bytes -= sum(sizes[index] for indexes in wanted for index in indexes)
+            needed = (*wanted.whole, *wanted.deferred, *wanted.delta)
+            self._settled_files -= len(needed)
+            self._settled_bytes -= sum(sizes[index] for index in needed)
             whole.extend(offset + index for index in wanted.whole)
             deferred.extend(offset + index for index in wanted.deferred)
             delta.extend(offset + index for index in wanted.delta)
+            had += [(offset + index, digest) for index, digest in wanted.had]
             offset += section.rows.entry_count
         self.entries += offset
         self._ground.reporter.flush()
-        self._peer.send(Want(self._chunks, packed("I", whole), packed("I", deferred), packed("I", delta)))
+        known = packed("I", [index for index, _ in had]), b"".join([digest for _, digest in had])
+        self._peer.send(Want(self._chunks, packed("I", whole), packed("I", deferred), packed("I", delta), *known))
         self._chunks += 1
 
     def _count(self, section: Section) -> None:

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from deltasync.delta.digest import DIGEST_BYTES, FileDigest
 from deltasync.errors import RemoteProtocolError
+from deltasync.fs.identity import Identity
 from deltasync.patch.staging import Staged
 from deltasync.tree.entry import Entry
 
@@ -20,12 +21,14 @@ class Expected(NamedTuple):
         entry: What it was listed as, localised; size, time and mode of the file itself come with the content.
         current: What it replaces, if that is of the same type.
         credited: How many of its listed bytes count as done.
+        identity: What it replaces, if the sender was told a digest of that.
     """
 
     directory: bytes
     entry: Entry
     current: Entry | None
     credited: int = 0
+    identity: Identity | None = None
 
 
 class WholeStream:

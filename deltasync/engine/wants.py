@@ -10,6 +10,7 @@ from itertools import accumulate, pairwise
 from typing import NamedTuple
 
 from deltasync._native.columns import column
+from deltasync.delta.digest import SAME_DIGEST_BYTES
 from deltasync.detect.scan import Chunk
 from deltasync.errors import RemoteProtocolError
 from deltasync.tree.entry import Entry
@@ -28,6 +29,7 @@ class Wanted(NamedTuple):
         directory: Its directory, relative to the root.
         entry: The file as it was listed.
         credited: How many of its listed bytes count as done.
+        had: The digest of what the receiver has of it, of the same size; empty for nothing. See `engine.sameness`.
     """
 
     file_id: int
@@ -35,6 +37,7 @@ class Wanted(NamedTuple):
     directory: bytes
     entry: Entry
     credited: int = 0
+    had: bytes = b""
 
     @property
     def path(self) -> bytes:
@@ -86,6 +89,7 @@ class OpenChunks:
             whole = _located(chunk, first_id, column("I", want.whole))
             deferred = _located(chunk, first_id, column("I", want.deferred))
             delta = _located(chunk, first_id, column("I", want.delta))
+            whole = _with_digests(whole, first_id, column("I", want.had), want.digests)
             if len({wanted.file_id for wanted in (*whole, *deferred, *delta)}) < len(whole) + len(deferred) + len(delta):
                 raise ValueError("a file is wanted in two ways")
         except ValueError as error:
@@ -112,6 +116,22 @@ class OpenChunks:
         self.files_settled += len(self._deferred)
         self.bytes_settled += sum(wanted.entry.size for wanted in self._deferred.values())
         self._deferred.clear()
+
+
+def _with_digests(whole: list[Wanted], first_id: int, had: Sequence[int], digests: bytes) -> list[Wanted]:
+    """Note which of the files that are wanted whole the receiver has something of.
+
+    Raises:
+        ValueError: There is another number of digests, or one is of a file that is not wanted whole.
+    """
+    if len(digests) != SAME_DIGEST_BYTES * len(had):
+        raise ValueError("there is not a digest for each of the files that are had")
+    if not had:
+        return whole
+    known = {first_id + index: digests[SAME_DIGEST_BYTES * at : SAME_DIGEST_BYTES * (at + 1)] for at, index in enumerate(had)}
+    if len(known) < len(had) or not known.keys() <= {wanted.file_id for wanted in whole}:
+        raise ValueError("something is had of a file that is not wanted")
+    return [wanted._replace(had=known.get(wanted.file_id, b"")) for wanted in whole]
 
 
 def _located(chunk: Chunk, first_id: int, indexes: Sequence[int]) -> list[Wanted]:

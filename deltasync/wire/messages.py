@@ -65,6 +65,7 @@ __all__ = [
     "Ping",
     "Ready",
     "ReceiverDone",
+    "Same",
     "SenderDone",
     "Setup",
     "Signature",
@@ -89,6 +90,7 @@ Count = Annotated[int, msgspec.Meta(ge=0, le=1 << 62)]
 Id32 = Annotated[int, msgspec.Meta(ge=0, le=(1 << 32) - 1)]
 Digest = Annotated[bytes, msgspec.Meta(min_length=32, max_length=32)]
 Packed = Annotated[bytes, msgspec.Meta(max_length=MAX_CHUNK_ENTRIES * 8)]
+Digests = Annotated[bytes, msgspec.Meta(max_length=MAX_CHUNK_ENTRIES * 16)]
 
 
 class Type(IntEnum):
@@ -115,6 +117,7 @@ class Type(IntEnum):
     FILE_COPY = 0x1A
     GAPS = 0x1B
     RENAMES = 0x1C
+    SAME = 0x1D
     SENDER_DONE = 0x1F
 
     WANT = 0x20
@@ -239,12 +242,24 @@ class Want(msgspec.Struct, frozen=True, array_like=True):
         whole: Indexes within the chunk of the files wanted now, ascending, packed as u32.
         deferred: Indexes of those that will be asked for later by `WantDeferred`, ascending, packed as u32.
         delta: Indexes of those for which the signature of a base follows, ascending, packed as u32.
+        had: Indexes of those in `whole` of which the receiver has something of the same size, ascending, packed as u32.
+        digests: For each of these the first 16 bytes of the BLAKE3 of what it has.
     """
 
     chunk: Count
     whole: Packed
     deferred: Packed = b""
     delta: Packed = b""
+    had: Packed = b""
+    digests: Digests = b""
+
+
+class Same(msgspec.Struct, frozen=True, array_like=True):
+    """Small files that are what the receiver has: their ids, packed as u64, and mtimes (i64) and modes (u32) as they were when read."""
+
+    ids: Packed
+    mtimes_ns: Packed
+    modes: Packed
 
 
 class WantDeferred(msgspec.Struct, frozen=True, array_like=True):
@@ -293,6 +308,7 @@ Message = (
     | Entries
     | EntriesEnd
     | Pack
+    | Same
     | FileBegin
     | FileData
     | FileZeros

@@ -298,7 +298,7 @@ def test_a_directory_that_is_a_symlink_here_is_not_entered(arena: Arena) -> None
     for said in (section(b"out", Row(b"secret", size=3), Row(b"new", size=3)), section(b"out/dir", Row(b"deep", size=3))):
         ended = arena.serve(OPEN, hostile.tree(b"out"), hostile.entries(section(b"", link(b"out", arena.canary)), said), Finish())
         assert ended.code in (ExitCode.OK, ExitCode.CONNECTION, ExitCode.PROTOCOL)
-        assert all(one.fields[1:] == [b"", b"", b""] for one in ended.peer.of(hostile.WANT))
+        assert all(not any(one.fields[1:]) for one in ended.peer.of(hostile.WANT))
         arena.check()
 
 
