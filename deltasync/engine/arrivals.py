@@ -14,11 +14,12 @@ from deltasync.engine.links import Links
 from deltasync.engine.placing import Placing
 from deltasync.engine.pool import Pool
 from deltasync.engine.sameness import stay
+from deltasync.engine.small_files import Batch, Result, SmallFiles
 from deltasync.engine.streams import Expected, WholeStream
 from deltasync.errors import RemoteProtocolError
 from deltasync.fs.root import Dir
 from deltasync.patch.attributes import Lost
-from deltasync.patch.small import SmallFile, put_together
+from deltasync.patch.small import SmallFile
 from deltasync.tree.entry import Entry
 from deltasync.tree.names import join
 from deltasync.wire.messages import FileAbort, FileBegin, FileCopy, FileData, FileEnd, FileZeros, Pack, Same, pack_slices
@@ -45,6 +46,7 @@ class Arrivals:
         self._placing = Placing(ground, deletions, self._directory)
         self._bases = bases
         self._pool = pool
+        self._small = SmallFiles(pool)
         self._errands = Errands()
         self._expected: dict[int, Expected] = {}
         self._streams: dict[int, WholeStream | DeltaStream] = {}
@@ -62,6 +64,7 @@ class Arrivals:
         """Let go of everything; with `keep_partials` what has come of large files stays for a later run."""
         self._release()
         self._errands.close()
+        self._small.close()
         for stream in self._streams.values():
             stream.abandon(keep=keep_partials)
         self._streams.clear()
@@ -88,41 +91,41 @@ class Arrivals:
 
     def pack(self, pack: Pack) -> None:
         """Take many small files."""
-        path = b""
-        together: list[tuple[Expected, SmallFile]] = []
+        together: Batch = []
         for file_id, mtime_ns, mode, content in zip(pack.ids, pack.mtimes_ns, pack.modes, pack_slices(pack), strict=True):
             if file_id in self._streams:
                 raise RemoteProtocolError(f"the peer sent file {file_id} twice")
             expected = self._take(file_id)
             self._ground.lines.comes(file_id)
-            directory, entry, current, credited, _ = expected
             sent = self._as_sent(expected, mtime_ns, mode)
-            if together and together[0][0].directory != directory:
+            if together and together[0][0].directory != expected.directory:
                 self._put(together)
                 together = []
             try:
-                self._directory(directory)
+                self._directory(expected.directory)
             except OSError as error:
-                self._ground.failed(directory, entry.name, error, "it can't be written")
-            else:
-                attributes = self._ground.fresh(sent, current, gives_group=self._gives_group)
-                together.append((expected, SmallFile(entry.name, content, attributes)))
-            self.files_done += 1
-            self.bytes_done += entry.size - credited
-            path = join(directory, entry.name)
+                self._put_or_failed(Result(expected, error))
+                continue
+            attributes = self._ground.fresh(sent, expected.current, gives_group=self._gives_group)
+            together.append((expected, SmallFile(expected.entry.name, content, attributes)))
         if together:
             self._put(together)
         self._ground.reporter.flush()
-        self.current = path
 
-    def _put(self, together: list[tuple[Expected, SmallFile]]) -> None:
+    def _put(self, together: Batch) -> None:
         """Put small files of one directory, which is the one in hand, in their places."""
-        dir_fd = self._directory(together[0][0].directory)
-        for (expected, file), result in zip(together, put_together(dir_fd, [file for _, file in together]), strict=True):
-            if isinstance(result, Lost):
-                self._placed(expected, result)
-            else:
-                self._ground.failed(expected.directory, file.name, result, "it can't be written")
+        for result in self._small.put(self._directory(together[0][0].directory), together):
+            self._put_or_failed(result)
+
+    def _put_or_failed(self, of_file: Result) -> None:
+        """Take note of what became of a small file."""
+        expected, result = of_file
+        if isinstance(result, Lost):
+            self._placed(expected, result)
+        else:
+            self._ground.failed(expected.directory, expected.entry.name, result, "it can't be written")
+        self._settle(expected)
+        self.current = join(expected.directory, expected.entry.name)
 
     def same(self, message: Same) -> None:
         """Take word of small files that are here already."""
@@ -266,11 +269,13 @@ class Arrivals:
     @property
     def ready(self) -> bool:
         """Whether `advance` would do something."""
-        return self._errands.ready
+        return self._errands.ready or self._small.ready
 
     def advance(self) -> None:
-        """Do what can be done now for the deltas that are open."""
+        """Do what can be done now for the deltas that are open, and take note of small files that are in their places."""
         self._errands.advance()
+        for result in self._small.results():
+            self._put_or_failed(result)
 
     def abort(self, message: FileAbort) -> None:
         """Give a file up, or wait for it to begin anew."""
@@ -315,4 +320,4 @@ class Arrivals:
     @property
     def busy(self) -> bool:
         """Whether any file that was asked for has not come yet."""
-        return bool(self._expected) or bool(self._streams)
+        return bool(self._expected) or bool(self._streams) or self._small.busy

@@ -53,7 +53,7 @@ def test_nothing_is_linked_to_a_name_whose_content_did_not_come(pair: tuple[Path
             def put(_fd: int, files: list[SmallFile]) -> list[OSError]:
                 return [OSError(28, "No space left on device")] * len(files)
 
-            patch.setattr("deltasync.engine.arrivals.put_together", put)
+            patch.setattr("deltasync.engine.small_files.put_together", put)
             real(self, pack)
 
     monkeypatch.setattr(Arrivals, "pack", failing)
