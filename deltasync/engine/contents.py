@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 
 from deltasync._native.columns import packed
 from deltasync.delta.digest import same_digest
@@ -13,7 +13,7 @@ from deltasync.engine.peer import Peer
 from deltasync.engine.reading import PACK_FILE_BYTES, Changing, read_small, stream
 from deltasync.engine.wants import Wanted
 from deltasync.fs.root import Dir
-from deltasync.wire.messages import MAX_FILE_DATA_BYTES, MAX_PACK_FILES, FileBegin, FileData, FileZeros, Message, Pack, Same
+from deltasync.wire.messages import MAX_FILE_DATA_BYTES, MAX_PACK_FILES, FileBegin, FileData, FileEnd, FileZeros, Message, Pack, Same
 
 __all__ = ["Contents"]
 
@@ -29,7 +29,7 @@ class Contents:
         self._out = outflow
         self._wanted: deque[Wanted] = deque()
         self._grown = -1
-        self._stream: Iterator[Message] | None = None
+        self._stream: Generator[Message, None, None] | None = None
         self._streamed: Wanted | None = None
         self._taken = self._credited = 0
         self._buffer = bytearray(MAX_FILE_DATA_BYTES)
@@ -148,15 +148,10 @@ class Contents:
         assert self._stream is not None
         assert self._streamed is not None
         try:
-            message = next(self._stream, None)
+            message = next(self._stream)
         except (OSError, Changing) as error:
             self._stream = None
             self._out.give_up(self._streamed, error, self._credited)
-            return
-        if message is None:
-            self._stream = None
-            self._out.files_sent += 1
-            self._out.settle(self._streamed, self._credited)
             return
         if isinstance(message, FileData):
             self._out.data(message, self._sampler)
@@ -166,6 +161,12 @@ class Contents:
             self._credit(self._streamed, message.zero_bytes)
         elif isinstance(message, FileBegin):
             self._taken = 0
+        elif isinstance(message, FileEnd):
+            # The receiver may be done with everything as soon as it has this.
+            self._stream.close()
+            self._stream = None
+            self._out.files_sent += 1
+            self._out.settle(self._streamed, self._credited)
         self._peer.send(message)
 
     def _credit(self, wanted: Wanted, count: int) -> None:

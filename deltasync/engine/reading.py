@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator
 from typing import NamedTuple
 
 from deltasync.delta.digest import FileDigest
@@ -128,7 +128,7 @@ def same_file(one: os.stat_result, other: os.stat_result) -> bool:
     return (one.st_size, one.st_mtime_ns, one.st_ctime_ns) == (other.st_size, other.st_mtime_ns, other.st_ctime_ns)
 
 
-def stream(dir_fd: int, name: bytes, file_id: int, buffer: bytearray) -> Iterator[Message]:
+def stream(dir_fd: int, name: bytes, file_id: int, buffer: bytearray) -> Generator[Message, None, None]:
     """Yield the messages of a large file; `buffer` is reused, so that each message must be sent before the next is asked for.
 
     Raises:
