@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import os
+from typing import TYPE_CHECKING
 
 from deltasync._native.columns import column
 from deltasync.engine.bases import Bases
 from deltasync.engine.deletions import Deletions
-from deltasync.engine.delta_stream import DeltaStream
 from deltasync.engine.errands import Errand, Errands
 from deltasync.engine.ground import Ground
 from deltasync.engine.links import Links
-from deltasync.engine.placing import Placing
 from deltasync.engine.pool import Pool
 from deltasync.engine.sameness import stay
 from deltasync.engine.small_files import Batch, Result, SmallFiles
@@ -20,9 +19,14 @@ from deltasync.errors import RemoteProtocolError
 from deltasync.fs.root import Dir
 from deltasync.patch.attributes import Lost
 from deltasync.patch.small import SmallFile
+from deltasync.patch.staging import Staged
 from deltasync.tree.entry import Entry
 from deltasync.tree.names import join
 from deltasync.wire.messages import FileAbort, FileBegin, FileCopy, FileData, FileEnd, FileZeros, Pack, Same, pack_slices
+
+if TYPE_CHECKING:
+    from deltasync.engine.base import Base
+    from deltasync.engine.delta_stream import DeltaStream
 
 __all__ = ["Arrivals"]
 
@@ -43,7 +47,7 @@ class Arrivals:
         self.current = b""
         self._ground = ground
         self._links = links
-        self._placing = Placing(ground, deletions, self._directory)
+        self._deletions = deletions
         self._bases = bases
         self._pool = pool
         self._small = SmallFiles(pool)
@@ -178,22 +182,31 @@ class Arrivals:
         base = self._bases.get(message.file_id)
         stream: WholeStream | DeltaStream = WholeStream(expected, entry)
         if base is not None:
-            places = self._placing.places(expected, entry, base)
-            stream = DeltaStream(expected, entry, base, self._pool, self._bases.kernel, places)
+            stream = self._delta_stream(expected, entry, base)
         self._streams[message.file_id] = stream
-        if isinstance(stream, DeltaStream):
+        if not isinstance(stream, WholeStream):
             self._errands.begin(message.file_id, self._follow(message.file_id, stream))
         else:
             try:
-                stream.staged = self._placing.staged(expected, entry)
+                stream.staged = self._staged(expected, entry)
             except OSError as error:
                 self._fail(stream, error)
         self.current = join(expected.directory, entry.name)
 
+    def _staged(self, expected: Expected, entry: Entry) -> Staged:
+        return Staged.create(self._directory(expected.directory), entry.name, entry.size, sparse=self._ground.settings.sparse)
+
+    def _delta_stream(self, expected: Expected, entry: Entry, base: Base) -> DeltaStream:
+        from deltasync.engine.delta_stream import DeltaStream
+        from deltasync.engine.placing import Placing
+
+        places = Placing(self._ground, self._deletions, self._directory).places(expected, entry, base)
+        return DeltaStream(expected, entry, base, self._pool, self._bases.kernel, places)
+
     def copy(self, message: FileCopy) -> None:
         """Take ranges of a base."""
         stream = self._stream(message.file_id)
-        if not isinstance(stream, DeltaStream):
+        if isinstance(stream, WholeStream):
             raise RemoteProtocolError("the peer copies from a base that it was not offered")
         stream.copy(message)
         self._credit(stream)
@@ -221,7 +234,7 @@ class Arrivals:
         stream = self._stream(message.file_id)
         if not stream.complete:
             raise RemoteProtocolError("the peer ended a file before all of it had come")
-        if isinstance(stream, DeltaStream):
+        if not isinstance(stream, WholeStream):
             stream.end(message.digest)
             return
         del self._streams[message.file_id]
@@ -262,7 +275,7 @@ class Arrivals:
             self._fail(stream, error)
         else:
             status, mode, stream.staged = stream.staged.status, stream.staged.mode, None
-            if isinstance(stream, DeltaStream) and status is not None and (checksums := stream.checksums):
+            if not isinstance(stream, WholeStream) and status is not None and (checksums := stream.checksums):
                 self._bases.remember(status, checksums)
             self._placed(stream.expected, lost, mode)
 
@@ -281,7 +294,7 @@ class Arrivals:
         """Give a file up, or wait for it to begin anew."""
         stream = self._streams.pop(message.file_id, None)
         expected = self._take(message.file_id) if stream is None else stream.expected
-        if isinstance(stream, DeltaStream):
+        if not isinstance(stream, WholeStream):
             self._errands.end(message.file_id)
         if stream is not None:
             stream.abandon(keep=False)

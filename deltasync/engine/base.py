@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import os
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from deltasync.delta.blocks import first_block_bytes
 from deltasync.delta.digest import DIGEST_BYTES, leaf_bytes
 from deltasync.engine.elsewhere import Candidate
 from deltasync.engine.reading import OPEN_FLAGS, Changing, check_regular, read_exactly
 from deltasync.fs.identity import Identity, Look, look
-from deltasync.fs.index import Remembered
 from deltasync.tree.entry import Entry
 from deltasync.wire.settings import Settings
+
+if TYPE_CHECKING:
+    from deltasync.fs.index import Remembered
 
 __all__ = ["Base", "worth_a_delta"]
 
@@ -107,6 +109,8 @@ class Base:
     @property
     def checksums(self) -> Remembered:
         """Its checksums, once it is signed in round one, if its blocks are leaves."""
+        from deltasync.fs.index import Remembered
+
         return Remembered(self.block_bytes, bytes(self.weak), b"".join(self.digests))
 
     def known(self, remembered: Remembered) -> None:

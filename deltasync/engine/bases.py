@@ -6,7 +6,7 @@ import errno
 import os
 from collections import deque
 from functools import cached_property
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from deltasync._native import Kernel, choose
 from deltasync._native.columns import packed
@@ -25,9 +25,11 @@ from deltasync.engine.streams import Expected
 from deltasync.errors import RemoteProtocolError
 from deltasync.fs.home import state_directory
 from deltasync.fs.identity import COARSE_STEP_NS, Identity
-from deltasync.fs.index import Index, Remembered
 from deltasync.fs.journals import is_decided
 from deltasync.wire.messages import MAX_DELTAS, MAX_SIGNATURE_BLOCKS, Applied, Gaps, Signature, WantWhole
+
+if TYPE_CHECKING:
+    from deltasync.fs.index import Index, Remembered
 
 __all__ = ["Bases"]
 
@@ -65,6 +67,8 @@ class Bases:
 
     @cached_property
     def _index(self) -> Index:
+        from deltasync.fs.index import Index
+
         return Index(state_directory())
 
     def remember(self, status: os.stat_result, checksums: Remembered) -> None:

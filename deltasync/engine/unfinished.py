@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from deltasync.engine.ground import Ground
 from deltasync.fs.journals import is_journal
-from deltasync.patch.recovery import Outcome, recover
 from deltasync.tree.names import join, shown
 
 __all__ = ["finish"]
@@ -19,7 +18,12 @@ def finish(ground: Ground, path: bytes, dir_fd: int, reserved: list[bytes]) -> N
         dir_fd: Its descriptor.
         reserved: The names of ours that are in it.
     """
-    for name in filter(is_journal, reserved):
+    journals = [name for name in reserved if is_journal(name)]
+    if not journals:
+        return
+    from deltasync.patch.recovery import Outcome, recover
+
+    for name in journals:
         if ground.settings.dry_run:
             ground.reporter.note(f"{shown(join(path, name))}: an interrupted patch stands here, which a real run finishes first")
             continue

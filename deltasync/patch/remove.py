@@ -18,7 +18,6 @@ from deltasync.fs.journals import is_journal, quarantine_name
 from deltasync.fs.openat2 import DIRECTORY_FLAGS, Opener
 from deltasync.fs.root import Root
 from deltasync.patch.leftovers import clean_stale
-from deltasync.patch.recovery import Outcome, recover
 from deltasync.tree.names import check_path, is_reserved, join, split
 
 __all__ = ["remove_tree"]
@@ -242,6 +241,8 @@ class _Removal:
     def _remove_ours(self, dir_fd: int, name: bytes) -> bool:
         """Remove what is ours; a patch that is unfinished is finished, since its file may be one that stays. False if it is in use."""
         if is_journal(name):
+            from deltasync.patch.recovery import Outcome, recover
+
             met = recover(dir_fd, name)
             name = name if met is None or met.outcome is not Outcome.QUARANTINED else quarantine_name(name)
         return clean_stale(dir_fd, name)
