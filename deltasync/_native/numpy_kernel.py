@@ -15,11 +15,11 @@ from threading import local
 import numpy as np
 from numpy.typing import NDArray
 
+from deltasync._native.checks import check_index, check_scan, check_table, check_weak_sums
+
 __all__ = ["NAME", "Table", "build_table", "scan", "weak_sums"]
 
 NAME = "numpy"
-MAX_BLOCK_BYTES = 1 << 26
-MAX_SUMS = 1 << 22
 PIECE_OFFSETS = 128 << 10
 """Offsets looked at in one go: what they need then stays in the cache; over 64 MiB at once it is thirty times slower."""
 FIRST_OFFSETS = 4096
@@ -78,8 +78,7 @@ class Table:
 
     def next(self, index: int, /) -> int:
         """See `KernelTable`."""
-        if not 0 <= index < len(self.sorted):
-            raise ValueError("there is no block of this number")
+        check_index(index, len(self.sorted))
         place = int(self._places[index])
         if place + 1 < len(self.sorted) and self.sorted[place + 1] == self.sorted[place]:
             return int(self._order[place + 1])
@@ -98,17 +97,13 @@ class Table:
 
 def build_table(sums: array[int], /) -> Table:
     """See `Kernel`."""
-    if len(sums) > MAX_SUMS:
-        raise ValueError("a table has at most 4,194,304 sums")
+    check_table(len(sums))
     return Table(sums)
 
 
 def weak_sums(data: bytes | bytearray | memoryview, block_bytes: int, out: array[int], /) -> None:
     """See `Kernel`."""
-    if not 1 <= block_bytes <= MAX_BLOCK_BYTES:
-        raise ValueError("a block has 1 to 67,108,864 bytes")
-    if len(out) != -(-len(data) // block_bytes):
-        raise ValueError("there must be room for exactly one sum for each block")
+    check_weak_sums(len(data), block_bytes, len(out))
     made = np.frombuffer(out, np.uint32)
     content = np.frombuffer(data, np.uint8)
     whole, rest = divmod(len(content), block_bytes)
@@ -131,8 +126,7 @@ def _sums(blocks: NDArray[np.uint8]) -> Words:
 
 def scan(data: bytes | bytearray | memoryview, start: int, stop: int, block_bytes: int, table: Table, /) -> tuple[int, int]:
     """See `Kernel`."""
-    if not (0 <= start <= stop <= len(data) and 1 <= block_bytes <= MAX_BLOCK_BYTES):
-        raise ValueError("a range or the length of a block is beyond its limits")
+    check_scan(len(data), start, stop, block_bytes)
     content = np.frombuffer(data, np.uint8)
     stop = min(stop, len(data) - block_bytes + 1)
     at, offsets = start, max(FIRST_OFFSETS, block_bytes // 4)

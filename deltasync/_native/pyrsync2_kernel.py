@@ -9,7 +9,8 @@ from array import array
 
 import pyrsync2
 
-from deltasync._native.python_kernel import MAX_BLOCK_BYTES, Table, build_table
+from deltasync._native.checks import check_scan, check_weak_sums
+from deltasync._native.python_kernel import Table, build_table
 
 __all__ = ["NAME", "Table", "build_table", "scan", "weak_sums"]
 
@@ -19,10 +20,7 @@ NAME = "pyrsync2"
 def weak_sums(data: bytes | bytearray | memoryview, block_bytes: int, out: array[int], /) -> None:
     """See `Kernel`."""
     view = memoryview(data)
-    if not 1 <= block_bytes <= MAX_BLOCK_BYTES:
-        raise ValueError("a block has 1 to 67,108,864 bytes")
-    if len(out) != -(-len(view) // block_bytes):
-        raise ValueError("there must be room for exactly one sum for each block")
+    check_weak_sums(len(view), block_bytes, len(out))
     for index in range(len(out)):
         _, a, b = pyrsync2.weakchecksum(view[index * block_bytes : (index + 1) * block_bytes])
         out[index] = _reduced(a, b)
@@ -35,8 +33,7 @@ def _reduced(a: int, b: int) -> int:
 def scan(data: bytes | bytearray | memoryview, start: int, stop: int, block_bytes: int, table: Table, /) -> tuple[int, int]:
     """See `Kernel`."""
     view = memoryview(data)
-    if not (0 <= start <= stop <= len(view) and 1 <= block_bytes <= MAX_BLOCK_BYTES):
-        raise ValueError("a range or the length of a block is beyond its limits")
+    check_scan(len(view), start, stop, block_bytes)
     stop = min(stop, len(view) - block_bytes + 1)
     if start >= stop:
         return -1, 0

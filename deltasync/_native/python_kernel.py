@@ -5,11 +5,11 @@ from __future__ import annotations
 from array import array
 from itertools import accumulate
 
+from deltasync._native.checks import check_index, check_scan, check_table, check_weak_sums
+
 __all__ = ["NAME", "Table", "build_table", "scan", "weak_sums"]
 
 NAME = "python"
-MAX_BLOCK_BYTES = 1 << 26
-MAX_SUMS = 1 << 22
 
 
 class Table:
@@ -31,25 +31,20 @@ class Table:
 
     def next(self, index: int, /) -> int:
         """See `KernelTable`."""
-        if not 0 <= index < len(self._next):
-            raise ValueError("there is no block of this number")
+        check_index(index, len(self._next))
         return self._next[index]
 
 
 def build_table(sums: array[int], /) -> Table:
     """See `Kernel`."""
-    if len(sums) > MAX_SUMS:
-        raise ValueError("a table has at most 4,194,304 sums")
+    check_table(len(sums))
     return Table(sums)
 
 
 def weak_sums(data: bytes | bytearray | memoryview, block_bytes: int, out: array[int], /) -> None:
     """See `Kernel`."""
     view = memoryview(data)
-    if not 1 <= block_bytes <= MAX_BLOCK_BYTES:
-        raise ValueError("a block has 1 to 67,108,864 bytes")
-    if len(out) != -(-len(view) // block_bytes):
-        raise ValueError("there must be room for exactly one sum for each block")
+    check_weak_sums(len(view), block_bytes, len(out))
     for index in range(len(out)):
         a, b = _sums(view[index * block_bytes : (index + 1) * block_bytes])
         out[index] = a | b << 16
@@ -65,8 +60,7 @@ def _sums(block: memoryview) -> tuple[int, int]:
 def scan(data: bytes | bytearray | memoryview, start: int, stop: int, block_bytes: int, table: Table, /) -> tuple[int, int]:
     """See `Kernel`."""
     view = memoryview(data)
-    if not (0 <= start <= stop <= len(view) and 1 <= block_bytes <= MAX_BLOCK_BYTES):
-        raise ValueError("a range or the length of a block is beyond its limits")
+    check_scan(len(view), start, stop, block_bytes)
     stop = min(stop, len(view) - block_bytes + 1)
     if start >= stop:
         return -1, 0
