@@ -8,7 +8,7 @@ from collections.abc import Generator, Iterable
 from deltasync._native.columns import packed
 from deltasync.delta.digest import same_digest
 from deltasync.detect.sources import Sources
-from deltasync.engine.outflow import Outflow, Sampler
+from deltasync.engine.outflow import Credit, Outflow, Sampler
 from deltasync.engine.peer import Peer
 from deltasync.engine.reading import PACK_FILE_BYTES, Changing, read_small, stream
 from deltasync.engine.wants import Wanted
@@ -30,8 +30,7 @@ class Contents:
         self._wanted: deque[Wanted] = deque()
         self._grown = -1
         self._stream: Generator[Message, None, None] | None = None
-        self._streamed: Wanted | None = None
-        self._taken = self._credited = 0
+        self._streamed: tuple[Wanted, Credit] | None = None
         self._buffer = bytearray(MAX_FILE_DATA_BYTES)
         self._sampler = Sampler(outflow)
         self._lease: tuple[int, bytes, Dir] | None = None
@@ -134,8 +133,7 @@ class Contents:
 
     def _begin(self, wanted: Wanted) -> None:
         self._out.current = wanted.path
-        self._streamed = wanted
-        self._taken, self._credited = 0, wanted.credited
+        self._streamed = (wanted, Credit(self._out, wanted))
         self._sampler = Sampler(self._out)
         try:
             self._stream = stream(self._directory(wanted), wanted.entry.name, wanted.file_id, self._buffer)
@@ -147,32 +145,25 @@ class Contents:
     def _continue(self) -> None:
         assert self._stream is not None
         assert self._streamed is not None
+        wanted, credit = self._streamed
         try:
             message = next(self._stream)
         except (OSError, Changing) as error:
             self._stream = None
-            self._out.give_up(self._streamed, error, self._credited)
+            self._out.give_up(wanted, error, credit.credited)
             return
         if isinstance(message, FileData):
             self._out.data(message, self._sampler)
-            self._credit(self._streamed, len(message.content))
+            credit.add(len(message.content))
             return
         if isinstance(message, FileZeros):
-            self._credit(self._streamed, message.zero_bytes)
+            credit.add(message.zero_bytes)
         elif isinstance(message, FileBegin):
-            self._taken = 0
+            credit.restart()
         elif isinstance(message, FileEnd):
             # The receiver may be done with everything as soon as it has this.
             self._stream.close()
             self._stream = None
             self._out.files_sent += 1
-            self._out.settle(self._streamed, self._credited)
+            self._out.settle(wanted, credit.credited)
         self._peer.send(message)
-
-    def _credit(self, wanted: Wanted, count: int) -> None:
-        """Count what is sent of a stream, as far as it was listed and was not counted before it began anew."""
-        self._taken += count
-        reached = min(self._taken, wanted.entry.size)
-        if reached > self._credited:
-            self._out.bytes_done += reached - self._credited
-            self._credited = reached

@@ -14,7 +14,7 @@ from deltasync.delta.match import Copy, at_own_offsets, search, uncovered
 from deltasync.delta.signature import Signature, block_digests, zero_digests
 from deltasync.delta.spans import Span, Spans, complement
 from deltasync.engine.errands import Errand
-from deltasync.engine.outflow import Outflow, Sampler
+from deltasync.engine.outflow import Credit, Outflow, Sampler
 from deltasync.engine.peer import Peer
 from deltasync.engine.pool import SEGMENT_BYTES, Pool, pieces
 from deltasync.engine.reading import is_hole, read_exactly, same_file
@@ -47,11 +47,11 @@ class DeltaFile:
         size: Its length now.
 
     Attributes:
-        credited: How many of its listed bytes count as done.
+        credit: How much of it counts as done.
     """
 
     def __init__(self, peer: Peer, outflow: Outflow, pool: Pool, kernel: Kernel, wanted: Wanted, fd: int, size: int) -> None:
-        self.credited = wanted.credited
+        self.credit = Credit(outflow, wanted)
         self._peer = peer
         self._out = outflow
         self._pool = pool
@@ -63,7 +63,6 @@ class DeltaFile:
         self._leaves: list[bytes] = []
         self._covered = Spans()
         self._copies: list[Copy] = []
-        self._done = 0
         self._roll_bytes = effort(kernel.NAME).roll_bytes
 
     # Copies -------------------------------------------------------------------------------------------------------------------------
@@ -164,7 +163,7 @@ class DeltaFile:
         for at in range(0, len(fresh), MAX_COPIES):
             target_at, base_at, lengths = zip(*fresh[at : at + MAX_COPIES], strict=True)
             self._peer.send(FileCopy(self._wanted.file_id, target_at, base_at, lengths))
-        self._credit(sum(copy.length for copy in fresh))
+        self.credit.add(sum(copy.length for copy in fresh))
 
     def gaps(self, base_bytes: int) -> Gaps | None:
         """Return what to ask for a second round, or None if that does not pay."""
@@ -191,7 +190,7 @@ class DeltaFile:
             yield future.done
             content = future.result()
             self._out.data(FileData(self._wanted.file_id, content), sampler)
-            self._credit(len(content))
+            self.credit.add(len(content))
 
     def _literal(self, spans: list[Span]) -> bytearray:
         """Read some ranges of the file; runs on the pool."""
@@ -238,16 +237,6 @@ class DeltaFile:
     def unchanged(self, before: os.stat_result) -> bool:
         """Tell whether nobody wrote to the file since `before`."""
         return same_file(before, os.fstat(self._fd))
-
-    # How it goes on -----------------------------------------------------------------------------------------------------------------
-
-    def _credit(self, count: int) -> None:
-        """Count what is done of the file, as far as it was listed."""
-        self._done += count
-        reached = min(self._done, self._wanted.entry.size)
-        if reached > self.credited:
-            self._out.bytes_done += reached - self.credited
-            self.credited = reached
 
 
 class _Sampled:

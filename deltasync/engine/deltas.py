@@ -227,7 +227,7 @@ class Deltas:
                 yield from file.literals()
                 yield from file.leaves()
             finally:
-                credited = file.credited
+                credited = file.credit.credited
             if not file.unchanged(before):
                 raise Changing
         except Changing:

@@ -14,7 +14,7 @@ from deltasync.wire.compression import pays
 from deltasync.wire.messages import FileAbort, FileData, Pack
 from deltasync.wire.settings import Settings
 
-__all__ = ["Outflow", "Sampler", "effective_compression"]
+__all__ = ["Credit", "Outflow", "Sampler", "effective_compression"]
 
 SAMPLE_EVERY_BYTES = 16 << 20
 """How often the content of a long stream is sampled anew for compression."""
@@ -96,6 +96,36 @@ class Outflow:
         if self._bytes_s:
             self._paced_at = max(self._paced_at, time.monotonic() - 0.25) + count / self._bytes_s
             self._peer.pause(self._paced_at - time.monotonic())
+
+
+class Credit:
+    """Counts what is done of one file, as far as it was listed and was not counted before it began anew.
+
+    Args:
+        outflow: Where it is counted.
+        wanted: The file.
+
+    Attributes:
+        credited: How many of its listed bytes count as done.
+    """
+
+    def __init__(self, outflow: Outflow, wanted: Wanted) -> None:
+        self.credited = wanted.credited
+        self._outflow = outflow
+        self._listed_bytes = wanted.entry.size
+        self._done_bytes = 0
+
+    def add(self, count: int) -> None:
+        """Take note of bytes that are done."""
+        self._done_bytes += count
+        reached = min(self._done_bytes, self._listed_bytes)
+        if reached > self.credited:
+            self._outflow.bytes_done += reached - self.credited
+            self.credited = reached
+
+    def restart(self) -> None:
+        """Take note that the file begins anew: what counts as done already does not count again."""
+        self._done_bytes = 0
 
 
 class Sampler:
