@@ -216,8 +216,8 @@ class DeltaFile:
         return file_digest(self._size, self._leaves)
 
     def _digests(self, start: int, length: int, block_bytes: int) -> list[bytes]:
-        """Hash the blocks of a range of the file; runs on the pool."""
-        length = min(length, self._size - start)
+        """Hash the blocks of a range of the file, as far as it reaches; runs on the pool."""
+        length = max(min(length, self._size - start), 0)
         if is_hole(self._fd, start, length):
             return zero_digests(length, block_bytes)
         target = self._pool.buffer(length)
@@ -225,12 +225,10 @@ class DeltaFile:
         return block_digests(target, block_bytes)
 
     def _digests_of(self, spans: list[Span], block_bytes: int) -> list[tuple[Span, list[bytes]]]:
-        """Hash the blocks of some ranges of the file, as far as it reaches; runs on the pool."""
+        """Hash the blocks of some ranges of the file, as far as it reaches, each range in as many digests as it has blocks; runs on the pool."""
         hashed: list[tuple[Span, list[bytes]]] = []
         for span in spans:
-            target = self._pool.buffer(max(min(span.end, self._size) - span.start, 0))
-            read_exactly(self._fd, span.start, target)
-            digests = block_digests(target, block_bytes)
+            digests = self._digests(span.start, span.end - span.start, block_bytes)
             hashed.append((span, digests + [b""] * (-(-(span.end - span.start) // block_bytes) - len(digests))))
         return hashed
 
