@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from bisect import bisect_left
+from collections import deque
 from collections.abc import Iterator
 
 from deltasync._native import Kernel
@@ -247,8 +248,8 @@ class _Sampled:
     def __init__(self, batches: Iterator[list[Span]]) -> None:
         self._batches = batches
         self._fruitless = 0
-        self._passed: list[list[Span]] = []
-        self._due: list[list[Span]] = []
+        self._passed: deque[list[Span]] = deque(maxlen=LOOK_BACK)
+        self._due: deque[list[Span]] = deque()
 
     def __iter__(self) -> Iterator[list[Span]]:
         for number, batch in enumerate(self._batches):
@@ -260,14 +261,15 @@ class _Sampled:
     def heard(self, *, fruitful: bool) -> None:
         """Take note of what came of a piece; what was passed over shortly before a match is due after all."""
         if fruitful:
-            self._due += self._passed[-LOOK_BACK:]
+            self._due += self._passed
             self._passed.clear()
         self._fruitless = 0 if fruitful else self._fruitless + 1
 
     def passed_over(self) -> Iterator[list[Span]]:
-        """Yield the pieces that turned out to be due."""
+        """Yield the pieces that turned out to be due, after all others: what was passed over behind the last match is not."""
+        self._passed.clear()
         while self._due:
-            yield self._due.pop(0)
+            yield self._due.popleft()
 
 
 def _batches(spans: list[Span], most_bytes: int = SEGMENT_BYTES) -> Iterator[list[Span]]:

@@ -19,7 +19,7 @@ from deltasync.delta.spans import Span
 from deltasync.engine import delta_file
 from deltasync.engine.base import Base
 from deltasync.engine.bases import Bases
-from deltasync.engine.delta_file import DeltaFile
+from deltasync.engine.delta_file import LOOK_BACK, DeltaFile, _Sampled
 from deltasync.engine.errands import Errand
 from deltasync.engine.reading import read_exactly
 from deltasync.errors import ExitCode
@@ -359,6 +359,23 @@ def test_content_that_is_new_for_long_is_sampled(tmp_path: Path, rng: random.Ran
     assert dest.read_bytes() == source.read_bytes()
     assert summary.literal_bytes <= (16 << 20) + 5 + (64 << 10)
     assert searched.count(32 << 10) < 260, "what is new is not rolled over from its start to its end"
+
+
+def test_what_was_passed_over_behind_the_last_match_is_never_due() -> None:
+    """Pieces just before a match are looked at after all; a match among them says nothing of the end of the file."""
+    pieces = [[Span(number, number + 1)] for number in range(1000)]
+    sampled = _Sampled(iter(pieces))
+    handed_out = []
+    for piece in sampled:
+        handed_out.append(piece)
+        sampled.heard(fruitful=piece == [Span(504, 505)])
+    due = []
+    for piece in sampled.passed_over():
+        due.append(piece)
+        sampled.heard(fruitful=True)
+    assert [Span(504, 505)] in handed_out
+    assert due == [piece for piece in pieces[430:504] if piece not in handed_out][-LOOK_BACK:]
+    assert len(due) == LOOK_BACK
 
 
 def test_a_file_that_is_what_it_shall_be_stays_where_it_is(pair: tuple[Path, Path]) -> None:
