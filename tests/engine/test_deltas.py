@@ -17,6 +17,7 @@ from deltasync.delta.match import Copy
 from deltasync.delta.signature import Signature
 from deltasync.delta.spans import Span
 from deltasync.engine import delta_file
+from deltasync.engine.arrivals import Arrivals
 from deltasync.engine.base import Base
 from deltasync.engine.bases import Bases
 from deltasync.engine.delta_file import LOOK_BACK, DeltaFile, _Sampled
@@ -26,6 +27,7 @@ from deltasync.errors import ExitCode
 from deltasync.fs.identity import Identity
 from deltasync.fs.index import Index, Remembered
 from deltasync.patch.staging import Buffer, Staged
+from deltasync.wire.messages import FileBegin
 from tests.engine.runs import Heard, pull, push
 
 SIZE = 6 << 20
@@ -178,6 +180,31 @@ def test_a_base_that_changes_meanwhile_is_not_trusted(pair: tuple[Path, Path], m
     assert heard.last.bytes_done == heard.last.bytes_total
 
 
+@pytest.mark.parametrize("edit", [overwritten, untouched])
+def test_what_times_vouch_for_is_looked_at_once_more(
+    edit: Edit, pair: tuple[Path, Path], rng: random.Random, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Checksums from before somebody wrote prove nothing, whether they were to be copied with their leaves or the file was to stay."""
+    source, dest = pair
+    new = bytearray(dest.read_bytes())
+    edit(new, rng)
+    source.write_bytes(new)
+    monkeypatch.setattr(Identity, "settled", lambda self, at_ns: True)
+    begin = Arrivals.begin
+    meddled: list[bool] = []
+
+    def meddle(self: Arrivals, message: FileBegin) -> None:
+        if not meddled:
+            meddled.append(True)
+            dest.write_bytes(b"meddled" + dest.read_bytes()[7:])
+        begin(self, message)
+
+    monkeypatch.setattr(Arrivals, "begin", meddle)
+    summary = push(source, dest)
+    assert dest.read_bytes() == source.read_bytes()
+    assert (summary.resent_whole, summary.exit_code) == (1, ExitCode.OK)
+
+
 def test_a_signature_that_lies_leads_to_one_clean_resend(pair: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
     """What is copied is not what was signed, and times don't tell: the digest of the file does."""
     source, dest = pair
@@ -318,10 +345,11 @@ def test_what_was_put_in_place_is_not_read_again_to_be_signed(pair: tuple[Path, 
 
 
 def test_what_the_index_says_wrongly_costs_a_resend_and_is_forgotten(pair: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
-    """A row that is not true of the base can't spoil the file, where the base's leaves are copied and hashed anew."""
+    """A row that is not true of the base can't spoil the file, where the base's leaves are copied and hashed anew; nor is it kept."""
     source, dest = pair
     find = Index.find
     lies: list[Identity] = []
+    forgotten: list[Identity] = []
 
     def lie(self: Index, identity: Identity) -> Remembered | None:
         if find(self, identity) is not None or lies:
@@ -333,9 +361,11 @@ def test_what_the_index_says_wrongly_costs_a_resend_and_is_forgotten(pair: tuple
 
     monkeypatch.setattr(Index, "find", lie)
     monkeypatch.setattr(Base, "leaf", lambda self, index: None)
+    monkeypatch.setattr(Index, "forget", lambda self, identity: forgotten.append(identity))
     summary = push(source, dest)
     assert dest.read_bytes() == source.read_bytes()
     assert len(lies) == summary.resent_whole == 1
+    assert forgotten == lies
 
 
 def test_content_that_is_new_for_long_is_sampled(tmp_path: Path, rng: random.Random, monkeypatch: pytest.MonkeyPatch) -> None:

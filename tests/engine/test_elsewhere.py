@@ -10,8 +10,10 @@ from typing import Any
 import pytest
 
 from deltasync.engine import elsewhere
+from deltasync.engine.delta_stream import DeltaStream
 from deltasync.engine.elsewhere import Candidate
 from deltasync.errors import ExitCode
+from deltasync.fs.identity import Identity
 from deltasync.patch.leftovers import partial_name
 from tests.engine.runs import Heard, push
 
@@ -157,6 +159,24 @@ def test_a_file_that_is_open_elsewhere_is_not_changed_under_its_reader(mirrored:
         assert reader.read() == old
     assert tree(dest) == tree(source)
     assert summary.matched_bytes > SIZE // 2
+
+
+def test_a_file_that_was_written_to_meanwhile_is_not_taken(mirrored: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was signed of it, and what its times vouched for, is not true any more: the file comes whole."""
+    source, dest = mirrored
+    (source / "one").rename(source / "uno")
+    monkeypatch.setattr(Identity, "settled", lambda self, at_ns: True)
+    end = DeltaStream.end
+
+    def meddle(self: DeltaStream, digest: bytes) -> None:
+        with (dest / "one").open("r+b") as file:
+            file.write(b"meddled")
+        end(self, digest)
+
+    monkeypatch.setattr(DeltaStream, "end", meddle)
+    summary = push(f"{source}/".encode(), dest, delete=True)
+    assert tree(dest) == tree(source)
+    assert (summary.resent_whole, summary.files_deleted) == (1, 1)
 
 
 def test_a_file_with_several_names_is_not_changed_under_the_others(mirrored: tuple[Path, Path], rng: random.Random) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from deltasync.engine import delta_stream
 from deltasync.engine.serve import Limits
 from deltasync.errors import DeltasyncError, ExitCode
 from deltasync.fs.root import Root
@@ -111,6 +112,14 @@ def test_a_malformed_delta_ends_the_session(name: str, arena: Arena) -> None:
     assert refused(ended), (ended.code, ended.failure)
     assert (Path(os.fsdecode(arena.root)) / "big").read_bytes() == BASE
     assert not (Path(os.fsdecode(arena.root)) / "new").exists()
+
+
+def test_ranges_that_would_wait_for_ever_are_bounded(arena: Arena, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whether it is settled where they go or not, a sender can't fill memory with them."""
+    monkeypatch.setattr(delta_stream, "MAX_WAITING_RANGES", 1000)
+    ended = arena.serve(*LISTED, BEGUN + copy(*[(at, at, 1) for at in range(0, 2002, 2)]), Finish())
+    assert refused(ended), (ended.code, ended.failure)
+    assert "too many ranges" in str(ended.failure)
 
 
 def test_a_good_delta_of_the_other_speaker_is_taken(arena: Arena) -> None:
