@@ -226,7 +226,7 @@ class DeltaFile:
         return block_digests(target, block_bytes)
 
     def _digests_of(self, spans: list[Span], block_bytes: int) -> list[tuple[Span, list[bytes]]]:
-        """Hash the blocks of some ranges of the file, as far as it reaches, each range in as many digests as it has blocks; runs on the pool."""
+        """Hash the blocks of some ranges of the file, with an empty digest for each block beyond its end; runs on the pool."""
         hashed: list[tuple[Span, list[bytes]]] = []
         for span in spans:
             digests = self._digests(span.start, span.end - span.start, block_bytes)
