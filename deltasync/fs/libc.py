@@ -26,6 +26,7 @@ __all__ = [
     "fchmodat2",
     "filesystem_magic",
     "openat2",
+    "rename_new",
 ]
 
 RESOLVE_NO_XDEV = 0x01
@@ -38,6 +39,7 @@ FALLOC_FL_PUNCH_HOLE = 0x02
 _OPENAT2 = 437
 _FCHMODAT2 = 452
 _AT_SYMLINK_NOFOLLOW = 0x100
+_RENAME_NOREPLACE = 1
 _RENAME_EXCHANGE = 2
 _STATFS_BYTES = 256
 _HOW = struct.Struct("=QQQ")
@@ -130,6 +132,18 @@ def fallocate(fd: int, mode: int, at: int, length: int) -> None:
         number = ctypes.get_errno()
         if number != errno.EINTR:
             raise _failure(number)
+
+
+def rename_new(from_fd: int, name: bytes, to_fd: int, new: bytes) -> None:
+    """Rename an entry of one directory to a name of another that nothing has yet.
+
+    Raises:
+        OSError: As rename(2); EEXIST if the name is taken; EINVAL or ENOSYS where filesystem, kernel or C library can't.
+    """
+    if _call_renameat2 is None:
+        raise _failure(errno.ENOSYS, name)
+    if _call_renameat2(from_fd, name, to_fd, new, _RENAME_NOREPLACE):
+        raise _failure(ctypes.get_errno(), name)
 
 
 def filesystem_magic(fd: int) -> int:

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from typing import Self
 
-from deltasync.fs.libc import FALLOC_FL_KEEP_SIZE, FALLOC_FL_PUNCH_HOLE, fallocate
+from deltasync.fs.libc import FALLOC_FL_KEEP_SIZE, FALLOC_FL_PUNCH_HOLE, fallocate, rename_new
 from deltasync.fs.locks import lock, nobody_else
 from deltasync.fs.reflink import clone
 from deltasync.patch.attributes import Attributes, Lost, apply_fd
@@ -178,24 +178,28 @@ class Staged:
         staged = partial_name(name)
         if place[1] != staged and not clean_stale(dir_fd, staged):
             staged = spare_partial_name()
-        own_dir_fd, own_fd = os.dup(dir_fd), -1
+        own_dir_fd, own_fd, moved = os.dup(dir_fd), -1, False
         try:
             own_fd = os.open(place[1], os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=place[0])
-            status = os.fstat(own_fd)
-            if os.path.samestat(status, os.fstat(fd)) and status.st_nlink == 1 and lock(own_fd) and nobody_else(own_fd, fd):
-                os.rename(place[1], staged, src_dir_fd=place[0], dst_dir_fd=own_dir_fd)
-                if os.path.samestat(os.stat(staged, dir_fd=own_dir_fd, follow_symlinks=False), status):
-                    os.ftruncate(own_fd, size)
-                    made = cls(own_dir_fd, own_fd, name, staged, size, sparse=sparse)
-                    made.written = made._end = size
-                    made._blank = False
-                    own_dir_fd = own_fd = -1
-                    return made
-                raise FileNotFoundError(errno.ENOENT, "another file came into its place")
+            if _is_free(own_fd, fd):
+                if place[1] != staged:
+                    rename_new(place[0], place[1], own_dir_fd, staged)
+                    moved = True
+                # Who opened it or gave it a name meanwhile is seen now; from here on nobody finds it.
+                now = os.stat(staged, dir_fd=own_dir_fd, follow_symlinks=False)
+                if not os.path.samestat(now, os.fstat(own_fd)) or not _is_free(own_fd, fd):
+                    raise FileNotFoundError(errno.ENOENT, "another file came into its place, or somebody to it")
+                os.ftruncate(own_fd, size)
+                made = cls(own_dir_fd, own_fd, name, staged, size, sparse=sparse)
+                made.written = made._end = size
+                made._blank = False
+                own_dir_fd = own_fd = -1
+                return made
         except OSError:
             # Whatever forbids it, the content can be copied instead; if the file was moved already, it gets its name back.
-            with suppress(OSError):
-                os.rename(staged, place[1], src_dir_fd=own_dir_fd, dst_dir_fd=place[0])
+            if moved:
+                with suppress(OSError):
+                    rename_new(own_dir_fd, staged, place[0], place[1])
         finally:
             for left in (own_fd, own_dir_fd):
                 if left >= 0:
@@ -356,6 +360,12 @@ class Staged:
         with suppress(OSError):
             os.close(fd)
         os.close(self._dir_fd)
+
+
+def _is_free(fd: int, reader: int) -> bool:
+    """Tell whether a file may be changed where it stands: `fd` and `reader` are that file, it has one name, and nobody else is at it."""
+    status = os.fstat(fd)
+    return os.path.samestat(status, os.fstat(reader)) and status.st_nlink == 1 and lock(fd) and nobody_else(fd, reader)
 
 
 def _new_file(dir_fd: int, name: bytes) -> tuple[bytes, int]:

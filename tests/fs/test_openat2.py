@@ -119,6 +119,7 @@ def test_without_the_c_library_each_call_says_enosys(monkeypatch: pytest.MonkeyP
         lambda: libc.openat2(0, b".", 0, 0),
         lambda: libc.fchmodat2(0, b"x", 0),
         lambda: libc.exchange(0, b"x", b"y"),
+        lambda: libc.rename_new(0, b"x", 0, b"y"),
         lambda: libc.filesystem_magic(0),
     )
     for call in calls:
