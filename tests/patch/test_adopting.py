@@ -134,7 +134,7 @@ def test_what_can_not_be_taken_stays(dir_fd: int, base: int, place: Path, why: s
 
 @pytest.mark.parametrize("how", ["it is opened", "it has another name", "another file has its name"])
 def test_who_comes_at_the_last_moment_is_seen(dir_fd: int, base: int, place: Path, how: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Somebody comes after it was asked who is at the file, and before it is moved: what was moved gets its name back, and is not changed."""
+    """After it was asked who is at the file, and before it is moved: what was moved gets its name back, and is not changed."""
     came: list[int | None] = []
     rename = libc.rename_new
 
