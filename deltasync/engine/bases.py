@@ -133,6 +133,13 @@ class Bases:
             self._errands.end(file_id)
             base.close()
 
+    def conclude(self) -> None:
+        """Remember what has been learnt, and tell the user if that can't be; no file is asked for any more."""
+        if "_index" in self.__dict__:
+            self._index.flush()
+            if self._index.note is not None:
+                self._ground.reporter.note(self._index.note)
+
     def close(self) -> None:
         """Let go of everything."""
         self._errands.close()

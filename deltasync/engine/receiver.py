@@ -275,6 +275,7 @@ class Receiver:
         self._deletions.conclude()
         self._deletions.clean()
         self._directories.settle()
+        self._bases.conclude()
 
     def _tell(self, *, last: bool = False) -> None:
         now = time.monotonic()

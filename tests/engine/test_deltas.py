@@ -22,6 +22,7 @@ from deltasync.engine.base import Base
 from deltasync.engine.bases import Bases
 from deltasync.engine.delta_file import LOOK_BACK, DeltaFile, _Sampled
 from deltasync.engine.errands import Errand
+from deltasync.engine.job import Summary
 from deltasync.engine.reading import read_exactly
 from deltasync.errors import ExitCode
 from deltasync.fs.identity import Identity
@@ -342,6 +343,25 @@ def test_what_was_put_in_place_is_not_read_again_to_be_signed(pair: tuple[Path, 
     assert dest.read_bytes() == new
     assert signed == []
     assert summary.literal_bytes == 8
+
+
+@pytest.mark.parametrize("run", [push, pull])
+def test_a_place_where_nothing_can_be_remembered_is_told_of_once(
+    run: Callable[..., Summary], pair: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whichever end the receiver is: one note, and all is well but for the time that it costs; without large files, none."""
+    source, dest = pair
+    os.utime(source, (1_000_000, 1_000_000))
+    home = dest.with_name("home")
+    home.write_bytes(b"a file")
+    monkeypatch.setenv("DELTASYNC_HOME", str(home))
+    heard = Heard()
+    assert run(source, dest, heard=heard).exit_code is ExitCode.OK
+    assert dest.read_bytes() == source.read_bytes()
+    assert [str(home) in note for note in heard.notes] == [True]
+    again = Heard()
+    run(source, dest, heard=again)
+    assert again.notes == []
 
 
 def test_what_the_index_says_wrongly_costs_a_resend_and_is_forgotten(pair: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
