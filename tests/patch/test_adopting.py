@@ -65,6 +65,17 @@ def test_a_taken_file_becomes_the_other(dir_fd: int, base: int, place: Path, siz
     assert (place / "new").read_bytes() == (OLD[:1000] + b"new" + OLD[1003:]).ljust(size, b"\0")[:size]
 
 
+def test_zeros_are_written_over_the_content_of_a_taken_file(dir_fd: int, base: int, place: Path) -> None:
+    """A sparse one has holes only behind what it had."""
+    size = len(OLD) + (1 << 20)
+    staged = Staged.adopt(dir_fd, b"new", size, base, (dir_fd, b"old"), sparse=True)
+    assert staged is not None
+    staged.put(4096, bytes(size - 4096))
+    staged.commit(ATTRIBUTES)
+    assert (place / "new").read_bytes() == OLD[:4096] + bytes(size - 4096)
+    assert (place / "new").stat().st_blocks * 512 < len(OLD) + 100_000
+
+
 @pytest.mark.parametrize("keep", [True, False])
 def test_a_taken_file_that_is_given_up(dir_fd: int, base: int, place: Path, keep: bool) -> None:
     """It is gone, or stays as a partial if it is long enough."""
