@@ -210,12 +210,13 @@ class Decisions:
         beside, self._beside = self._beside, None
         if beside is None:
             return
-        if beside.extras:
-            self._elsewhere.left(section.path, beside.extras)
         listed_whole = bool(section.path) or self._tree.whole
-        if beside.extras and self._ground.settings.delete and listed_whole and not section.incomplete:
-            self._touch(beside)
-            self._deletions.note(section.path, beside.extras)
+        if beside.extras:
+            goes = self._ground.settings.delete and listed_whole and not section.incomplete
+            self._elsewhere.left(section.path, beside.extras, goes=goes)
+            if goes:
+                self._touch(beside)
+                self._deletions.note(section.path, beside.extras)
         if leftovers := [name for name in beside.reserved if not is_journal(name) and not is_quarantined(name)]:
             self._touch(beside)
             self._deletions.note_leftovers(section.path, leftovers)

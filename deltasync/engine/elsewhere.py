@@ -39,6 +39,8 @@ MAX_COMPARED = 256
 SIMILAR = 0.5
 """How similar names must be (difflib's ratio) for one to stand for an earlier version of the other."""
 
+_GOES, _STAYS = b"-", b"+"
+
 _ENCODE = msgspec.msgpack.Encoder().encode
 _DECODE = msgspec.msgpack.Decoder(tuple[int, Expected]).decode
 
@@ -49,7 +51,8 @@ class Candidate(NamedTuple):
     Attributes:
         directory, name: Where it is.
         size, mtime_ns: What it was when it was seen.
-        extra: Whether the sender does not have it, so that `--delete` removes it.
+        extra: Whether the sender does not have it.
+        goes: Whether the deletions of this run will remove it, if nothing holds them back.
     """
 
     directory: bytes
@@ -57,6 +60,7 @@ class Candidate(NamedTuple):
     size: int
     mtime_ns: int
     extra: bool
+    goes: bool = False
 
     @property
     def partial(self) -> bool:
@@ -97,10 +101,10 @@ class Elsewhere:
         for entry in rows.pick([index for index, size in enumerate(sizes) if size >= MIN_BYTES]):
             self._candidates.append(Candidate(directory, entry.name, entry.size, entry.mtime_ns, extra=False))
 
-    def left(self, directory: bytes, names: list[bytes]) -> None:
-        """Take note of names in a directory that the sender does not have."""
+    def left(self, directory: bytes, names: list[bytes], *, goes: bool) -> None:
+        """Take note of names in a directory that the sender does not have, and whether they are to be deleted."""
         if self._active:
-            self._extras.append(b"\0".join([directory, *names]))
+            self._extras.append(b"\0".join([_GOES if goes else _STAYS, directory, *names]))
 
     def wants(self, entry: Entry, current: Entry | None) -> bool:
         """Tell whether a file without a base of its name should wait for one from elsewhere."""
@@ -136,14 +140,15 @@ class Elsewhere:
         """Find large files among what the sender does not have."""
         looked = 0
         for record in self._extras:
-            directory, *names = record.split(b"\0")
+            fate, directory, *names = record.split(b"\0")
             open_directories = [(directory, names)]
             while open_directories and looked < MAX_LOOKED:
                 directory, names = open_directories.pop()
                 looked += len(names)
                 self._ground.check()
                 try:
-                    yield from self._looked_at(root, directory, names, open_directories)
+                    for candidate in self._looked_at(root, directory, names, open_directories):
+                        yield candidate._replace(goes=fate == _GOES)
                 except OSError:
                     # What can't be looked at is no base; if it has to be deleted, that tells.
                     continue

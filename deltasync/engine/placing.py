@@ -47,7 +47,7 @@ class Placing:
     def places(self, expected: Expected, entry: Entry, base: Base) -> Places:
         """Return where a file may go that comes as a delta to a base."""
         candidate, mode = base.candidate, self._ground.settings.update_mode
-        may_adopt = candidate is not None and (candidate.partial or (candidate.extra and self._deletions.may_take))
+        may_adopt = candidate is not None and (candidate.partial or (candidate.goes and self._deletions.may_take))
         return Places(
             stage=lambda: self._stretched(expected, entry),
             keep=(lambda: self._kept(expected, entry, base)) if candidate is None else None,

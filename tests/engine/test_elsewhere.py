@@ -25,6 +25,11 @@ def tree(directory: Path) -> dict[str, bytes]:
     return {str(path.relative_to(directory)): path.read_bytes() for path in sorted(directory.rglob("*")) if path.is_file()}
 
 
+def identity(path: Path) -> Identity:
+    """Which file it is, and of which state."""
+    return Identity.of(path.stat())
+
+
 @pytest.fixture
 def mirrored(tmp_path: Path, rng: random.Random) -> tuple[Path, Path]:
     """A source with a few large files and a directory of some, and its mirror."""
@@ -70,6 +75,27 @@ def test_a_renamed_file_with_edits_inside_is_renamed_and_patched(mirrored: tuple
     assert (summary.files_deleted, summary.resent_whole) == (2, 0)
 
 
+@pytest.mark.parametrize("hole", [True, False], ids=["a hole", "zeros"])
+def test_zeros_of_a_renamed_file_are_zeros(mirrored: tuple[Path, Path], rng: random.Random, hole: bool) -> None:
+    """With `--sparse` too, where zeros are not written that are there already: the old content is, beneath them."""
+    source, dest = mirrored
+    content = bytearray((source / "one").read_bytes() + bytes(500_000))
+    content[1_000_000:1_400_000] = bytes(400_000)
+    (source / "one").unlink()
+    (source / "one-more").write_bytes(content)
+    if hole:
+        with (source / "one-more").open("wb") as file:
+            file.write(content[:1_000_000])
+            file.seek(1_400_000)
+            file.write(content[1_400_000:SIZE])
+            file.truncate(len(content))
+    inode = (dest / "one").stat().st_ino
+    summary = push(f"{source}/".encode(), dest, delete=True, sparse=True)
+    assert (dest / "one-more").read_bytes() == content
+    assert ((dest / "one-more").stat().st_ino, summary.resent_whole) == (inode, 0)
+    assert (dest / "one-more").stat().st_blocks * 512 < SIZE + 100_000
+
+
 def test_a_renamed_directory(mirrored: tuple[Path, Path]) -> None:
     """What was in it is renamed with it, at any depth."""
     source, dest = mirrored
@@ -92,6 +118,27 @@ def test_what_may_not_be_taken_is_copied(mirrored: tuple[Path, Path], options: d
     assert (dest / "uno").stat().st_ino != before.st_ino
     if not options:
         assert (dest / "one").stat() == before
+
+
+@pytest.mark.parametrize("what", ["a directory", "a file"])
+def test_what_stands_beside_the_sources_is_not_taken(mirrored: tuple[Path, Path], rng: random.Random, what: str) -> None:
+    """`--delete` applies in the directories that are pushed: a file of the same size and time beside them is copied, and stays."""
+    source, dest = mirrored
+    for name in ("precious", "below/precious"):
+        (dest / name).parent.mkdir(exist_ok=True)
+        (dest / name).write_bytes(rng.randbytes(SIZE + len(name)))
+        os.utime(dest / name, (1_000_000, 1_000_000))
+    before = {name: identity(dest / name) for name in ("precious", "below/precious")}
+    for name in before:
+        new = source / "deep" / f"new-{len(name)}"
+        new.write_bytes((dest / name).read_bytes())
+        os.utime(new, (1_000_000, 1_000_000))
+    sources = [source / "deep"] if what == "a directory" else sorted((source / "deep").glob("new-*"))
+    summary = push(*sources, dest, delete=True)
+    made = dest / "deep" if what == "a directory" else dest
+    assert {name: identity(dest / name) for name in before} == before
+    assert all((made / f"new-{len(name)}").read_bytes() == (dest / name).read_bytes() for name in before)
+    assert (summary.literal_bytes, summary.files_deleted) == (0, 0)
 
 
 def test_only_so_many_wait(mirrored: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
