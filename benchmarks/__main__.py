@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import platform
 import shutil
@@ -15,6 +14,7 @@ from pathlib import Path
 from benchmarks.contest import Place, Row, contest
 from benchmarks.kernels import KERNELS, Speed, kernel_speeds
 from benchmarks.outcome import Outcome
+from benchmarks.results import Measured, keep
 from benchmarks.rows import rows
 from benchmarks.server import CIPHER, sshd
 from benchmarks.table import OUTCOME_HEAD, SPEED_HEAD, outcome_lines, speed_lines
@@ -36,13 +36,19 @@ def main(words: Sequence[str] | None = None) -> None:
     outcomes: list[Outcome] = []
     speeds: list[Speed] = []
     try:
-        _contests([row for row in all_rows if _is_meant(row.name, chosen.rows)], chosen.work or [TMPFS], chosen.rounds, outcomes)
+        _contests(
+            [row for row in all_rows if _is_meant(row.name, chosen.rows) and (chosen.rows or not row.heavy)],
+            chosen.work or [TMPFS],
+            chosen.rounds,
+            outcomes,
+        )
         _speeds([name for name in KERNELS if _is_meant(name, chosen.rows)], chosen.large_mib << 20, chosen.rounds, speeds)
     finally:
+        measured = Measured(_machine(), {"large_mib": chosen.large_mib, "rounds": chosen.rounds}, outcomes, speeds)
         if chosen.json:
-            measured = {"outcomes": [one.as_json() for one in outcomes], "speeds": [one.as_json() for one in speeds]}
-            asked = {"large_mib": chosen.large_mib, "rounds": chosen.rounds}
-            chosen.json.write_text(json.dumps({"machine": _machine(), "asked": asked, **measured}, indent=1) + "\n")
+            chosen.json.write_text(measured.as_json())
+        if chosen.results and (outcomes or speeds):
+            keep(measured, chosen.results)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -53,6 +59,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--large-mib", type=int, default=1024, help="size of the large file, in MiB (default 1024)")
     parser.add_argument("--cache", type=Path, default=CACHE, help=f"where downloads are kept (default {CACHE})")
     parser.add_argument("--json", type=Path, help="write the figures to this file, also those of a run that fails later")
+    parser.add_argument("--results", type=Path, help="renew the rows that are run in this directory's tables and plots, as docs/benchmarks")
     return parser
 
 

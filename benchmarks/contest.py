@@ -45,12 +45,14 @@ class Contestant:
         name: What it is called in the table.
         command: How it is called.
         ours: Whether it is deltasync.
+        aside: Whether it is only shown: nothing is compared with it, and it need not keep all that rsync keeps.
         fill: What it does, unmeasured, when the destination stands as a run begins, so that it remembers; None to remember nothing.
     """
 
     name: str
     command: Command
     ours: bool = False
+    aside: bool = False
     fill: Command | None = None
 
 
@@ -63,12 +65,18 @@ class Row:
         build: Makes the source, once.
         prepare: Brings a contestant's destination (and, the same for all, the source) to where a run begins; the number is the round's.
         contestants: Gives who competes; of those that are not ours the first is what bytes are compared with.
+        wire: Whether anything travels, so that bytes are counted.
+        heavy: Whether it takes long, so that it is run only when it is named.
+        units: How many files or bytes it is about, where the time for each is of interest; else 0.
     """
 
     name: str
     build: Callable[[Path], None]
     prepare: Callable[[Path, Path, int], None]
     contestants: Callable[[Place], list[Contestant]] = field(default_factory=lambda: over_ssh)
+    wire: bool = True
+    heavy: bool = False
+    units: int = 0
 
 
 def deltasync(place: Place, *extra: str) -> Contestant:
@@ -99,13 +107,14 @@ def contest(row: Row, place: Place, rounds: int) -> list[Outcome]:
     source.mkdir(parents=True)
     row.build(source)
     competing = row.contestants(place)
-    outcomes = [Outcome(row.name, one.name, _filesystem(place.work), one.ours) for one in competing]
+    outcomes = [Outcome(row.name, one.name, _filesystem(place.work), one.ours, one.aside, row.units) for one in competing]
     pairs = list(zip(competing, outcomes, strict=True))
     for number in range(rounds):
         for one, outcome in pairs if number % 2 == 0 else reversed(pairs):
             outcome.add_round(_run(row, place, one, number))
-    for one, outcome in zip(row.contestants(replace(place, host="counted")), outcomes, strict=True):
-        _count(row, place, one, outcome)
+    if row.wire:
+        for one, outcome in zip(row.contestants(replace(place, host="counted")), outcomes, strict=True):
+            _count(row, place, one, outcome)
     return outcomes
 
 
@@ -119,7 +128,7 @@ def _run(row: Row, place: Place, one: Contestant, number: int) -> Usage:
     # What preparing has left to be written to disk is not the contestant's to wait for.
     subprocess.run(["sync", "-f", place.work], check=True)
     usage = measured(one.command(source, dest), environment)
-    _check(source, dest)
+    _check(source, dest, "-rlHnicOt" if one.aside else "-aHnic")
     return usage
 
 
@@ -146,7 +155,7 @@ def _filesystem(directory: Path) -> str:
         os.close(fd)
 
 
-def _check(source: Path, dest: Path) -> None:
-    done = subprocess.run(["rsync", "-aHnic", "--delete", f"{source}/", f"{dest}/"], capture_output=True, text=True, check=True)
+def _check(source: Path, dest: Path, kept: str) -> None:
+    done = subprocess.run(["rsync", kept, "--delete", f"{source}/", f"{dest}/"], capture_output=True, text=True, check=True)
     if done.stdout:
         raise RuntimeError(f"{dest} is not equal to {source}: {done.stdout.splitlines()[0]}")

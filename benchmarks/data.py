@@ -6,7 +6,7 @@ import os
 import random
 from pathlib import Path
 
-__all__ = ["NEW_NS", "OLD_NS", "dated", "edit_some", "large_file", "small_files"]
+__all__ = ["NEW_NS", "OLD_NS", "dated", "edit_some", "large_file", "one_large_file", "small_files"]
 
 SMALL_FILES_A_DIRECTORY = 100
 OLD_NS = 1_700_000_000_123_456_789
@@ -43,6 +43,11 @@ def large_file(path: Path, size: int) -> None:
             file.write(rng.randbytes(1 << 20))
         file.write(rng.randbytes(size & ((1 << 20) - 1)))
     os.utime(path, ns=(OLD_NS, OLD_NS))
+
+
+def one_large_file(size: int, root: Path) -> None:
+    """Make a directory of one large file."""
+    large_file(root / "large.bin", size)
 
 
 def dated(root: Path, time_ns: int) -> None:

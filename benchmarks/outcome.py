@@ -23,6 +23,8 @@ class Outcome:
         row, contestant: Names.
         filesystem: The type of the filesystem that it ran on.
         ours: Whether the contestant is deltasync.
+        aside: Whether it is neither that nor what that is compared with.
+        units: How many files or bytes the row is about, where the time for each is of interest; else 0.
         wall_s: Seconds of each round.
         near_cpu_s: Processor seconds of the end that was started here, of each round.
         near_peak_bytes: Most memory of it in any round.
@@ -34,6 +36,8 @@ class Outcome:
     contestant: str
     filesystem: str
     ours: bool
+    aside: bool = False
+    units: int = 0
     wall_s: list[float] = field(default_factory=list)
     near_cpu_s: list[float] = field(default_factory=list)
     near_peak_bytes: int = 0
@@ -75,22 +79,22 @@ class Comparison(NamedTuple):
     Attributes:
         time: Its median against the least median of the rivals.
         time_by_round: The median, over the rounds, of its time against the least of the rivals in that round.
-        wire: Its bytes on the wire against those of the first rival.
+        wire: Its bytes on the wire against those of the first rival; None if nothing travels.
     """
 
     time: float
     time_by_round: float
-    wire: float
+    wire: float | None
 
 
 def compared(one: Outcome, outcomes: Sequence[Outcome]) -> Comparison | None:
     """Compare one outcome of a row with the others; None for a rival's own."""
-    rivals = [other for other in outcomes if not other.ours]
+    rivals = [other for other in outcomes if not other.ours and not other.aside]
     if not one.ours or not rivals:
         return None
     rounds = zip(*(rival.wall_s for rival in rivals), strict=True)
     return Comparison(
         one.median_s / min(rival.median_s for rival in rivals),
         statistics.median(own / min(others) for own, others in zip(one.wall_s, rounds, strict=True)),
-        one.wire_bytes / rivals[0].wire_bytes,
+        one.wire_bytes / rivals[0].wire_bytes if rivals[0].wire_bytes else None,
     )

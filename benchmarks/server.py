@@ -31,12 +31,14 @@ class Server:
         ssh_config: Configuration for clients: the host `bench` is the running server, `counted` what listens on `counted_port`.
         port: The port of the running server.
         counted_port: A port for a proxy that counts.
+        key: The private key that it lets in.
         near_home, far_home: `DELTASYNC_HOME` of whoever connects, and of whoever is started by the server.
     """
 
     def __init__(self, program: str, place: Path) -> None:
         self.program = program
         self.ssh_config = place / "ssh_config"
+        self.key = place / "user"
         self.port, self.counted_port = _free_ports()
         self.near_home, self.far_home = place / "near-home", place / "far-home"
         self._config = place / "sshd_config"
@@ -71,7 +73,7 @@ class Server:
         )
         self.ssh_config.write_text(
             f"Host bench\n  Port {self.port}\nHost counted\n  Port {self.counted_port}\n"
-            f"Host *\n  HostName 127.0.0.1\n  HostKeyAlias bench\n  IdentityFile {place}/user\n  IdentitiesOnly yes\n"
+            f"Host *\n  HostName 127.0.0.1\n  HostKeyAlias bench\n  IdentityFile {self.key}\n  IdentitiesOnly yes\n"
             f"  UserKnownHostsFile {place}/known_hosts\n  StrictHostKeyChecking yes\n"
         )
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from benchmarks.kernels import Speed
 from benchmarks.outcome import Outcome, compared
 
-__all__ = ["OUTCOME_HEAD", "SPEED_HEAD", "outcome_lines", "speed_lines"]
+__all__ = ["OUTCOME_HEAD", "SPEED_HEAD", "UNIT_HEAD", "outcome_lines", "speed_lines", "unit_lines"]
 
 OUTCOME_HEAD = """\
 | row | on | program | median s | of the better rsync | by round | bytes on the wire | of rsync's | CPU s near + far | MiB near, far |
@@ -16,13 +16,17 @@ SPEED_HEAD = """\
 | work | program | GB/s, 1 thread | GB/s, 2 threads |
 |---|---|--:|--:|"""
 
+UNIT_HEAD = """\
+| row | on | median s | ns for each file or byte | MiB near, far |
+|---|---|--:|--:|--:|"""
+
 
 def outcome_lines(outcomes: Sequence[Outcome]) -> list[str]:
     """Return a line for each contestant of one row."""
     lines = []
     for one in outcomes:
         ratios = compared(one, outcomes)
-        time, by_round, wire = (f"{ratio:.3f}" for ratio in ratios) if ratios else ("", "", "")
+        time, by_round, wire = ("" if ratio is None else f"{ratio:.3f}" for ratio in ratios or (None, None, None))
         near_s = sum(one.near_cpu_s) / len(one.near_cpu_s)
         peaks = f"{one.near_peak_bytes >> 20}, {one.far_peak_bytes >> 20}"
         cells = (one.row, one.filesystem, one.contestant, f"{one.median_s:.3f}", time, by_round, f"{one.wire_bytes:,}", wire)
@@ -35,6 +39,15 @@ def speed_lines(speeds: Sequence[Speed]) -> list[str]:
     programs = dict.fromkeys((speed.work, speed.program) for speed in speeds)
     found = {(speed.work, speed.program, speed.threads): f"{speed.median_gb_s:.4g}" for speed in speeds}
     return [_line((work, program, *(found.get((work, program, threads), "") for threads in (1, 2)))) for work, program in programs]
+
+
+def unit_lines(outcomes: Sequence[Outcome]) -> list[str]:
+    """Return a line for each size of a job that grows."""
+    lines = []
+    for one in sorted(outcomes, key=lambda one: (one.row.rpartition("-")[0], one.filesystem, one.units)):
+        peaks = f"{one.near_peak_bytes >> 20}, {one.far_peak_bytes >> 20}"
+        lines.append(_line((one.row, one.filesystem, f"{one.median_s:.3f}", f"{one.median_s / one.units * 1e9:.4g}", peaks)))
+    return lines
 
 
 def _line(cells: Iterable[str]) -> str:

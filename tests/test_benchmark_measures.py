@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import sys
 import threading
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -13,7 +15,9 @@ import pytest
 from benchmarks.counting import counting_proxy
 from benchmarks.kernels import KERNELS, THREADS, Speed, kernel_speeds
 from benchmarks.outcome import Outcome, compared
-from benchmarks.table import OUTCOME_HEAD, SPEED_HEAD, outcome_lines, speed_lines
+from benchmarks.plots import plot_growth, plot_ratios
+from benchmarks.results import Measured, keep
+from benchmarks.table import OUTCOME_HEAD, SPEED_HEAD, UNIT_HEAD, outcome_lines, speed_lines, unit_lines
 from benchmarks.usage import Running, Usage, measured
 from deltasync._native import engine_name
 
@@ -98,6 +102,9 @@ def test_ours_are_compared_with_the_better_of_the_others() -> None:
     assert compared(OUTCOMES[1], OUTCOMES) == (1 / 6, 1 / 5, 0.45)
     assert compared(OUTCOMES[2], OUTCOMES) is None
     assert compared(OUTCOMES[0], OUTCOMES[:2]) is None
+    beside = Outcome("row", "other", "tmpfs", ours=False, aside=True, wall_s=[0.1, 0.1, 0.1])
+    assert compared(OUTCOMES[0], [*OUTCOMES, beside]) == (3 / 6, 0.5, 0.5)
+    assert compared(replace(OUTCOMES[0], up_bytes=0), [OUTCOMES[0], replace(OUTCOMES[2], up_bytes=0, down_bytes=0)]) == (3 / 6, 0.5, None)
 
 
 def test_the_table_has_a_line_for_each_contestant() -> None:
@@ -114,6 +121,43 @@ def test_the_table_of_speeds_has_a_line_for_each_program() -> None:
     lines = speed_lines(speeds)
     assert lines == ["| scan | a | 0.5 | 2 |", "| scan | b | 0.3333 |  |"]
     assert {line.count("|") for line in (*SPEED_HEAD.splitlines(), *lines)} == {5}
+
+
+def test_the_table_of_growth_tells_the_time_of_a_unit() -> None:
+    """Of each size, the smallest first, whatever comes first."""
+    growing = [Outcome(f"files-{units}", "deltasync", "xfs", ours=True, units=units, wall_s=[0.5]) for units in (1000, 50)]
+    lines = unit_lines(growing)
+    assert lines == ["| files-50 | xfs | 0.500 | 1e+07 | 0, 0 |", "| files-1000 | xfs | 0.500 | 5e+05 | 0, 0 |"]
+    assert {line.count("|") for line in (*UNIT_HEAD.splitlines(), *lines)} == {6}
+
+
+def test_results_are_kept_and_renewed(tmp_path: Path) -> None:
+    """Rows that are measured anew replace what was there, others stay; the page has all of them, and the plots what can be compared."""
+    growing = [Outcome(f"growth-x-{units}", "deltasync", "tmpfs", ours=True, units=units, wall_s=[units / 1000]) for units in (10, 40)]
+    again = [replace(one, wall_s=[one.median_s * 2]) for one in OUTCOMES]
+    speeds = [Speed("scan", "a", 1, 10**9, [2.0])]
+    for outcomes in (OUTCOMES, growing, again):
+        keep(Measured({"system": "this one"}, {"rounds": 3}, outcomes, speeds), tmp_path)
+    figures = json.loads((tmp_path / "results.json").read_text())
+    page = (tmp_path / "README.md").read_text()
+    assert [one["wall_s"] for one in figures["outcomes"]] == [[0.01], [0.04], [6.0], [2.0], [12.0], [20.0]]
+    assert all(line in page for line in (*outcome_lines(again), *unit_lines(growing), *speed_lines(speeds)))
+    assert "system: this one" in page
+    assert {path.name for path in tmp_path.glob("*.svg")} == {"row.svg", "growth.svg"}
+    assert all(f"]({path.name})" in page for path in tmp_path.glob("*.svg"))
+    assert "row (tmpfs), warm" in (tmp_path / "row.svg").read_text()
+
+
+def test_the_same_figures_give_the_same_plots(tmp_path: Path) -> None:
+    """So that what is kept changes only where something was measured; who has no rival is not plotted."""
+    made = []
+    for name in ("one.svg", "two.svg"):
+        assert plot_ratios(OUTCOMES, tmp_path / name)
+        made.append((tmp_path / name).read_bytes())
+    assert made[0] == made[1]
+    assert not plot_ratios(OUTCOMES[:2], tmp_path / "none.svg")
+    assert not plot_growth([], tmp_path / "none.svg")
+    assert not (tmp_path / "none.svg").exists()
 
 
 @pytest.mark.parametrize("work", KERNELS)
