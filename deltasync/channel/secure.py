@@ -92,10 +92,10 @@ class SecureLink:
             self._stream.send(sealed)
             self.bytes_sent += len(sealed)
 
-    def recv(self) -> memoryview | None:
+    def recv(self, room: memoryview | None = None) -> memoryview | None:
         """See `Link.recv`."""
         while True:
-            plain = self._opener.open()
+            plain = self._opener.open(room)
             if plain is not None:
                 return plain
             if self._opener.finished:

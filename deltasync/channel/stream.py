@@ -64,8 +64,12 @@ class Link(Protocol):
             DeadlineExceeded: The peer took nothing for the stream's `timeout_s`.
         """
 
-    def recv(self) -> memoryview | None:
+    def recv(self, room: memoryview | None = None) -> memoryview | None:
         """Wait for plain bytes; the view is valid until the next call. None: the peer finished, and everything it sent has arrived.
+
+        Args:
+            room: Where the next bytes belong: the link may put them there, and return the beginning of it. If this raises, nothing new is
+                in it but what the peer has sealed.
 
         Raises:
             ConnectionLost: The stream ended or broke without a FIN, or `close` was called here.

@@ -180,7 +180,7 @@ class Arrivals:
         self._ground.reporter.flush()
         entry = self._as_sent(expected, message.mtime_ns, message.mode)._replace(size=message.size)
         base = self._bases.get(message.file_id)
-        stream: WholeStream | DeltaStream = WholeStream(expected, entry)
+        stream: WholeStream | DeltaStream = WholeStream(expected, entry, self._pool)
         if base is not None:
             stream = self._delta_stream(expected, entry, base)
         self._streams[message.file_id] = stream

@@ -10,6 +10,7 @@ from deltasync.delta.digest import same_digest
 from deltasync.detect.sources import Sources
 from deltasync.engine.outflow import Credit, Outflow, Sampler
 from deltasync.engine.peer import Peer
+from deltasync.engine.pool import Pool
 from deltasync.engine.reading import PACK_FILE_BYTES, Changing, read_small, stream
 from deltasync.engine.wants import Wanted
 from deltasync.fs.root import Dir
@@ -23,15 +24,16 @@ PACK_BYTES = 256 << 10
 class Contents:
     """Sends wanted files whole, a piece a time."""
 
-    def __init__(self, peer: Peer, sources: Sources, outflow: Outflow) -> None:
+    def __init__(self, peer: Peer, sources: Sources, outflow: Outflow, pool: Pool) -> None:
         self._peer = peer
+        self._pool = pool
         self._sources = sources
         self._out = outflow
         self._wanted: deque[Wanted] = deque()
         self._grown = -1
         self._stream: Generator[Message, None, None] | None = None
         self._streamed: tuple[Wanted, Credit] | None = None
-        self._buffer = bytearray(MAX_FILE_DATA_BYTES)
+        self._buffer = bytearray(2 * MAX_FILE_DATA_BYTES)
         self._sampler = Sampler(outflow)
         self._lease: tuple[int, bytes, Dir] | None = None
 
@@ -64,7 +66,12 @@ class Contents:
             self._send_pack()
 
     def close(self) -> None:
-        """Let go of the directory in hand."""
+        """Let go of the file and the directory in hand."""
+        if self._stream is not None:
+            self._stream.close()
+        self._release()
+
+    def _release(self) -> None:
         if self._lease is not None:
             self._lease[2].release()
             self._lease = None
@@ -74,7 +81,7 @@ class Contents:
         lease = self._lease
         if lease is not None and lease[1] == wanted.directory and lease[0] == wanted.source:
             return lease[2].fd
-        self.close()
+        self._release()
         made = self._sources.roots[wanted.source].dir(wanted.directory)
         self._lease = (wanted.source, wanted.directory, made)
         return made.fd
@@ -136,7 +143,7 @@ class Contents:
         self._streamed = (wanted, Credit(self._out, wanted))
         self._sampler = Sampler(self._out)
         try:
-            self._stream = stream(self._directory(wanted), wanted.entry.name, wanted.file_id, self._buffer)
+            self._stream = stream(self._directory(wanted), wanted.entry.name, wanted.file_id, self._buffer, self._pool)
             self._continue()
         except OSError as error:
             self._stream = None

@@ -242,7 +242,7 @@ class Peer:
     def _read(self) -> None:
         last: DeltasyncError | None = None
         try:
-            while (data := self.link.recv()) is not None:
+            while (data := self.link.recv(self.inbound.room)) is not None:
                 for message in self.inbound.feed(data):
                     if not isinstance(message, Ping):
                         self._put(message)

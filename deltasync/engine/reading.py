@@ -5,12 +5,16 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Callable, Generator
-from typing import NamedTuple
+from collections.abc import Callable, Generator, Iterator
+from typing import TYPE_CHECKING, NamedTuple
 
 from deltasync.delta.digest import FileDigest
+from deltasync.engine.pool import SEGMENT_BYTES, Pool, settle
 from deltasync.tree.entry import Entry, kept_time
 from deltasync.wire.messages import MAX_FILE_DATA_BYTES, MAX_ZEROS_BYTES, FileAbort, FileBegin, FileData, FileEnd, FileZeros, Message
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
 
 __all__ = [
     "ATTEMPTS",
@@ -128,8 +132,10 @@ def same_file(one: os.stat_result, other: os.stat_result) -> bool:
     return (one.st_size, one.st_mtime_ns, one.st_ctime_ns) == (other.st_size, other.st_mtime_ns, other.st_ctime_ns)
 
 
-def stream(dir_fd: int, name: bytes, file_id: int, buffer: bytearray) -> Generator[Message, None, None]:
+def stream(dir_fd: int, name: bytes, file_id: int, buffer: bytearray, pool: Pool | None = None) -> Generator[Message, None, None]:
     """Yield the messages of a large file; `buffer` is reused, so that each message must be sent before the next is asked for.
+
+    With a pool, and a buffer for two messages, a file of a segment or more is read and hashed there, a message ahead of what is sent.
 
     Raises:
         OSError: It can't be read.
@@ -144,7 +150,7 @@ def stream(dir_fd: int, name: bytes, file_id: int, buffer: bytearray) -> Generat
             check_regular(before)
             yield FileBegin(file_id, before.st_size, kept_time(before.st_mtime_ns), before.st_mode)
             digest = FileDigest(before.st_size)
-            complete = yield from _contents(fd, file_id, before, digest, buffer)
+            complete = yield from _contents(fd, file_id, before, digest, buffer, pool)
             if complete and same_file(before, os.fstat(fd)):
                 yield FileEnd(file_id, digest.digest())
                 return
@@ -153,10 +159,12 @@ def stream(dir_fd: int, name: bytes, file_id: int, buffer: bytearray) -> Generat
         os.close(fd)
 
 
-def _contents(fd: int, file_id: int, status: os.stat_result, digest: FileDigest, buffer: bytearray) -> Generator[Message, None, bool]:
+def _contents(
+    fd: int, file_id: int, status: os.stat_result, digest: FileDigest, buffer: bytearray, pool: Pool | None = None
+) -> Generator[Message, None, bool]:
     """Yield the content; return whether all of it was there."""
-    view = memoryview(buffer)[:MAX_FILE_DATA_BYTES]
     size = status.st_size
+    content = _Content(fd, digest, buffer, pool if size >= SEGMENT_BYTES else None)
     holes = _SEEK_DATA is not None and status.st_blocks * 512 < size
     at = 0
     while at < size:
@@ -169,14 +177,47 @@ def _contents(fd: int, file_id: int, status: os.stat_result, digest: FileDigest,
                 yield FileZeros(file_id, count)
                 at += count
                 continue
-        while at < end:
-            got = os.preadv(fd, [view[: min(len(view), end - at)]], at)
-            if not got:
-                return False
-            digest.update(view[:got])
-            yield FileData(file_id, view[:got])
-            at += got
+        for piece in content.between(at, end):
+            yield FileData(file_id, piece)
+            at += len(piece)
+        if at < end:
+            return False
     return True
+
+
+class _Content:
+    """Reads and hashes a file in order, on the pool if there is one: then the next piece is read while the last is used."""
+
+    def __init__(self, fd: int, digest: FileDigest, buffer: bytearray, pool: Pool | None) -> None:
+        self._fd = fd
+        self._digest = digest
+        self._pool = pool
+        view = memoryview(buffer)
+        self._pieces = (view[:MAX_FILE_DATA_BYTES], view[MAX_FILE_DATA_BYTES:])
+
+    def between(self, at: int, end: int) -> Iterator[memoryview]:
+        """Yield what is in a range, each piece to be used before the next is asked for; it ends early where the file does."""
+        into, other = self._pieces
+        if self._pool is None:
+            while at < end and (got := self._read(at, end, into)):
+                yield into[:got]
+                at += got
+            return
+        ahead: Future[int] | None = self._pool.submit(self._read, at, end, into)
+        try:
+            while ahead is not None and (got := ahead.result()):
+                at += got
+                ahead = self._pool.submit(self._read, at, end, other) if at < end else None
+                yield into[:got]
+                into, other = other, into
+        finally:
+            # The descriptor must not be closed while a thread reads from it.
+            settle([ahead] if ahead is not None else [])
+
+    def _read(self, at: int, end: int, into: memoryview) -> int:
+        got = os.preadv(self._fd, [into[: end - at]], at)
+        self._digest.update(into[:got])
+        return got
 
 
 def _next_data(fd: int, at: int, size: int) -> tuple[int, int]:

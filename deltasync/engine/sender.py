@@ -127,8 +127,8 @@ class Sender:
         """
         sources, self._peer, self._reporter = self._sources, peer, reporter
         self._out = Outflow(peer, self._settings, reporter)
-        self._contents = Contents(peer, sources, self._out)
         pool = Pool(self._threads, peer.wake)
+        self._contents = Contents(peer, sources, self._out, pool)
         two_rounds = not self._settings.block_bytes
         self._deltas = Deltas(peer, sources, self._out, pool, self._engine, self._contents.want, two_rounds=two_rounds)
         for path, error in sources.missing:
@@ -140,8 +140,8 @@ class Sender:
                 self._work()
         finally:
             self._deltas.close()
-            pool.close()
             self._contents.close()
+            pool.close()
         peer.send(self._counts)
         self._tell(last=True)
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from deltasync.delta.digest import DIGEST_BYTES, FileDigest
+from deltasync.engine.pool import SEGMENT_BYTES, Pool
 from deltasync.errors import RemoteProtocolError
 from deltasync.fs.identity import Identity
 from deltasync.patch.staging import Staged
 from deltasync.tree.entry import Entry
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
 
 __all__ = ["Expected", "WholeStream"]
 
@@ -37,6 +41,7 @@ class WholeStream:
     Args:
         expected: What was asked for.
         entry: What it is now, by the sender's word.
+        pool: Hashes the content of a file of a segment or more, while it is written here.
 
     Attributes:
         expected, entry: As given; `expected.credited` grows.
@@ -44,12 +49,14 @@ class WholeStream:
         taken: How many bytes have come.
     """
 
-    def __init__(self, expected: Expected, entry: Entry) -> None:
+    def __init__(self, expected: Expected, entry: Entry, pool: Pool) -> None:
         self.expected = expected
         self.entry = entry
         self.taken = 0
         self.staged: Staged | None = None
         self._digest = FileDigest(entry.size)
+        self._pool = pool if entry.size >= SEGMENT_BYTES else None
+        self._hashing: Future[None] | None = None
 
     def data(self, content: bytes | bytearray | memoryview) -> None:
         """Take the next bytes.
@@ -60,15 +67,29 @@ class WholeStream:
         """
         self._take(len(content))
         if self.staged is not None:
-            self._digest.update(content)
+            self._hash(content)
             self.staged.write(content)
 
     def zeros(self, count: int) -> None:
         """Take a run of zeros; raises as `data`."""
         self._take(count)
         if self.staged is not None:
-            self._digest.zeros(count)
+            self._hashed().zeros(count)
             self.staged.zeros(count)
+
+    def _hash(self, content: bytes | bytearray | memoryview) -> None:
+        digest = self._hashed()
+        if self._pool is None:
+            digest.update(content)
+        else:
+            self._hashing = self._pool.submit(digest.update, content)
+
+    def _hashed(self) -> FileDigest:
+        """Return the digest of all that has come, once that is hashed."""
+        hashing, self._hashing = self._hashing, None
+        if hashing is not None:
+            hashing.result()
+        return self._digest
 
     def _take(self, count: int) -> None:
         self.taken += count
@@ -82,7 +103,7 @@ class WholeStream:
 
     def proves(self, digest: bytes) -> bool:
         """Tell whether this is the digest of what has come."""
-        return len(digest) == DIGEST_BYTES and self._digest.digest() == digest
+        return len(digest) == DIGEST_BYTES and self._hashed().digest() == digest
 
     def abandon(self, *, keep: bool) -> None:
         """Give it up; with `keep` what has come of it stays for a later run."""

@@ -14,7 +14,7 @@ in eight, big-endian. The key changes (Noise's REKEY) after every 65,536 records
 that ends without one was cut off.
 
 An empty DATA record is not allowed, so that nobody can be kept busy with nothing. Sender and receiver reuse their buffers; what has not
-been authenticated stays in the receiver's, and is wiped.
+been authenticated is given to nobody, and is wiped.
 """
 
 from __future__ import annotations
@@ -208,8 +208,12 @@ class Opener:
             raise ConnectionLost("the connection ended before the peer was finished")
         self._end += count
 
-    def open(self) -> memoryview | None:
+    def open(self, room: memoryview | None = None) -> memoryview | None:
         """Return the payload of the next whole record, valid until the next call of `open`.
+
+        Args:
+            room: Where to put the payload if it fits; what is returned is then the beginning of it, valid as long as that is. Of a record
+                that does not open nothing is left there.
 
         None means that more bytes are needed, or, once `finished`, that there is nothing more.
 
@@ -232,19 +236,20 @@ class Opener:
         end = body + length + TAG_BYTES
         if end > self._end:
             return None
+        place = self._plain if room is None or len(room) < length else room
         cipher, nonce = self._schedule.advance()
         try:
-            cipher.decrypt_into(nonce, self._in[body:end], header, self._plain[:length])
+            cipher.decrypt_into(nonce, self._in[body:end], header, place[:length])
         except InvalidTag:
-            self._plain[:length] = bytes(length)
+            place[:length] = bytes(length)
             raise self._refuse("it is not authentic") from None
         self._start = end
         if kind == _FIN:
-            self._end_with(*_COUNTS.unpack_from(self._plain))
+            self._end_with(*_COUNTS.unpack_from(place))
             return None
         self._records += 1
         self._payload_bytes += length
-        return self._readable[:length]
+        return self._readable[:length] if place is self._plain else place[:length].toreadonly()
 
     def _check_header(self, kind: int, length: int) -> None:
         if kind == _DATA:

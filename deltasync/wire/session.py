@@ -14,7 +14,8 @@ from enum import Enum, auto
 from deltasync.errors import LocalProtocolError, RemoteProtocolError
 from deltasync.wire.codec import Part, decode, encode
 from deltasync.wire.compression import compress, decompress
-from deltasync.wire.messages import Message, Setup, Type
+from deltasync.wire.messages import MAX_FILE_DATA_BYTES, Message, Setup, Type
+from deltasync.wire.spare import Spare
 
 __all__ = ["MAX_FRAME_BYTES", "Inbound", "Outbound", "Speaker", "State"]
 
@@ -22,6 +23,11 @@ MAX_FRAME_BYTES = 1 << 20
 _HEADER = struct.Struct("<IB")
 _COMPRESSED = 0x80
 _RAW_LENGTH = struct.Struct("<I")
+
+_SPARE_BYTES = MAX_FILE_DATA_BYTES + 8
+"""A frame of a large file is never longer."""
+_SPARES = 12
+"""More than wait for the control thread at once, with those that are being received and written."""
 
 
 class Speaker(Enum):
@@ -153,7 +159,8 @@ class Inbound:
         self._track = _Track(speaker)
         self._sends = False
         self._header = bytearray()
-        self._body: bytearray | None = None
+        self._body: memoryview | None = None
+        self._spare = Spare(_SPARE_BYTES, _SPARES)
         self._filled = 0
         self._kind = 0
 
@@ -167,12 +174,20 @@ class Inbound:
         return not self._header and self._body is None
 
     @property
+    def room(self) -> memoryview | None:
+        """Where the next bytes of the stream belong, for who can put them there; they are fed none the less. None: nowhere."""
+        return None if self._body is None else self._body[self._filled :]
+
+    @property
     def done(self) -> bool:
         """Whether the peer has said all that it may say."""
         return self._track.state is State.DONE
 
     def feed(self, data: bytes | bytearray | memoryview) -> Iterator[Message]:
         """Take bytes of the stream and yield the messages that they complete.
+
+        Args:
+            data: The bytes; a view that begins where `room` does is not copied, since its bytes are in their place.
 
         Raises:
             RemoteProtocolError: What the peer sent is not allowed.
@@ -188,12 +203,13 @@ class Inbound:
                     self._open_frame()
             else:
                 take = view[at : at + len(self._body) - self._filled]
-                self._body[self._filled : self._filled + len(take)] = take
+                if view.obj is not self._body.obj:
+                    self._body[self._filled : self._filled + len(take)] = take
                 self._filled += len(take)
                 at += len(take)
             if self._body is not None and self._filled == len(self._body):
                 body, self._body = self._body, None
-                yield self._message(memoryview(body))
+                yield self._message(body)
 
     def _open_frame(self) -> None:
         length, number = _HEADER.unpack(self._header)
@@ -207,7 +223,7 @@ class Inbound:
         if not self._track.allows(kind):
             raise RemoteProtocolError(f"the peer sent {kind.name} in state {self._track.state.name}")
         self._kind = number
-        self._body = bytearray(length)
+        self._body = self._spare.take(length)
         self._filled = 0
 
     def _message(self, body: memoryview) -> Message:

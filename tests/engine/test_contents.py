@@ -11,6 +11,7 @@ from deltasync.detect.sources import Sources
 from deltasync.engine.contents import Contents
 from deltasync.engine.outflow import Outflow
 from deltasync.engine.peer import Peer
+from deltasync.engine.pool import SEGMENT_BYTES, Pool
 from deltasync.engine.reading import PACK_FILE_BYTES
 from deltasync.engine.reporter import Reporter
 from deltasync.engine.wants import Wanted
@@ -37,13 +38,14 @@ class _QuickPeer:
 
 def test_all_is_done_when_the_last_word_is_sent(tmp_path: Path) -> None:
     """The receiver may say that it is done as soon as it has the end of a file: nothing waits at the sender then."""
-    sizes = {b"large": PACK_FILE_BYTES + 1, b"small": 10}
+    sizes = {b"large": PACK_FILE_BYTES + 1, b"read ahead": SEGMENT_BYTES + 1, b"small": 10}
     for name, size in sizes.items():
         (tmp_path / os.fsdecode(name)).write_bytes(os.urandom(size))
     sources = Sources([os.fsencode(tmp_path) + b"/"])
     quick = _QuickPeer()
     peer = cast("Peer", quick)
-    quick.contents = Contents(peer, sources, Outflow(peer, Settings(), cast("Reporter", None)))
+    pool = Pool(2, lambda: None)
+    quick.contents = Contents(peer, sources, Outflow(peer, Settings(), cast("Reporter", None)), pool)
     for number, (name, size) in enumerate(sizes.items()):
         status = (tmp_path / os.fsdecode(name)).stat()
         entry = Entry(name, status.st_mode, size, status.st_mtime_ns, status.st_uid, status.st_gid)
@@ -52,6 +54,7 @@ def test_all_is_done_when_the_last_word_is_sent(tmp_path: Path) -> None:
         while quick.contents.busy:
             quick.contents.advance()
         last = quick.heard[-1]
-        assert last == (FileEnd if name == b"large" else Pack, False)
+        assert last == (Pack if name == b"small" else FileEnd, False)
         assert all(busy for kind, busy in quick.heard if kind in (FileBegin, FileData))
     quick.contents.close()
+    pool.close()

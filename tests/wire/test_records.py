@@ -245,6 +245,37 @@ def test_a_bad_record_leaves_no_plaintext_behind() -> None:
     assert bytes(opener._plain) == bytes(len(opener._plain))
 
 
+def test_a_payload_is_put_where_it_belongs() -> None:
+    """Where there is room for it, it is opened there; else, as the counts at the end, in the opener's own buffer."""
+    sealer, opener = Sealer(KEY), Opener(KEY)
+    data = sealed(sealer, b"fits") + sealed(sealer, b"does not fit") + bytes(sealer.finish())
+    opener.buffer()[: len(data)] = data
+    opener.received(len(data))
+    room = memoryview(bytearray(b"." * 8))
+    first, second = opener.open(room), opener.open(room[4:])
+    assert first is not None
+    assert first.obj is room.obj
+    assert first.readonly
+    assert second is not None
+    assert bytes(second) == b"does not fit"
+    assert bytes(room) == b"fits...."
+    assert opener.open(room) is None
+    assert opener.finished
+    assert bytes(room) == b"fits...."
+
+
+def test_a_bad_record_leaves_nothing_where_it_belongs() -> None:
+    """What is not authentic is wiped there as well."""
+    record = bytearray(sealed(Sealer(KEY), b"secret"))
+    record[-1] ^= 1
+    opener, room = Opener(KEY), memoryview(bytearray(b"." * 8))
+    opener.buffer()[: len(record)] = record
+    opener.received(len(record))
+    with pytest.raises(RemoteProtocolError, match="not authentic"):
+        opener.open(room)
+    assert bytes(room) == bytes(6) + b".."
+
+
 @pytest.mark.parametrize(
     ("header", "why"),
     [
