@@ -483,7 +483,7 @@ def test_a_defect_of_the_link_is_no_hang() -> None:
     """Whatever reading raises reaches who waits."""
     near, far = plain_links()
 
-    def broken(room: memoryview | None = None) -> memoryview | None:  # noqa: ARG001 - the signature is what counts.
+    def broken(room: memoryview | None = None) -> memoryview | None:
         raise RuntimeError("bug")
 
     near.recv = broken  # type: ignore[method-assign]
