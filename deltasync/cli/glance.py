@@ -17,7 +17,7 @@ from deltasync.errors import UsageError
 
 __all__ = ["FLAGS", "LETTERS", "VALUES", "glance"]
 
-LETTERS = frozenset("arlptgoDHSunciIvqzP")
+LETTERS = frozenset("arlptgoDHSunciIvqzPb")
 """Options of one letter without a value; `-e` has one."""
 FLAGS = frozenset(
     f"--{name}"
@@ -25,13 +25,15 @@ FLAGS = frozenset(
         "archive", "recursive", "links", "perms", "times", "group", "owner", "devices", "specials",
         "no-recursive", "no-links", "no-perms", "no-times", "no-group", "no-owner", "no-devices", "no-specials", "no-r", "no-l", "no-p",
         "no-t", "no-g", "no-o", "no-D", "existing", "ignore-existing", "update", "checksum", "ignore-times", "size-only", "dry-run",
-        "hard-links", "sparse", "numeric-ids", "mkpath", "partial", "inplace", "delete", "force-empty", "compress", "no-compress", "no-z",
+        "hard-links", "sparse", "numeric-ids", "mkpath", "partial", "inplace", "backup", "delete", "force-empty",
+        "compress", "no-compress", "no-z",
         "itemize-changes", "verbose", "quiet", "progress", "no-progress", "stats", "json",
     )
 )  # fmt: skip
 """Options without a value, which change nothing about where it leads."""
 VALUES = {
-    "--exclude": "", "--include": "", "-e": "rsh", "--rsh": "rsh", "--port": "port", "--ssh": "ssh", "--ssh-config": "ssh_config",
+    "--exclude": "", "--include": "", "--backup-dir": "", "--suffix": "",
+    "-e": "rsh", "--rsh": "rsh", "--port": "port", "--ssh": "ssh", "--ssh-config": "ssh_config",
     "--identity": "identity", "--remote-path": "remote_path",
 }  # fmt: skip
 """Options with a value, and which of those of `remote_of` it is; `""` where it changes nothing."""

@@ -18,12 +18,14 @@ from deltasync.cli.remote import remote_of
 from deltasync.cli.report import OutputOptions
 from deltasync.engine.job import Direction, Job
 from deltasync.errors import UsageError
+from deltasync.tree.names import MAX_NAME_BYTES
 from deltasync.wire.content import MAX_BLOCK_BYTES, MIN_BLOCK_BYTES
 from deltasync.wire.settings import Settings
 
 __all__ = ["make_job", "output_options", "route_of", "settings_of"]
 
 DEFAULT_RETRIES = 5
+MAX_PLACE_BYTES = 4095
 
 
 def output_options(given: Given) -> OutputOptions:
@@ -94,9 +96,27 @@ def settings_of(given: Given, output: OutputOptions) -> Settings:
         bwlimit_bytes_s=bwlimit_bytes_s,
         block_bytes=block_bytes,
         update_mode=_update_mode(values),
+        **_backups(values),
         whole_file=values["whole_file"],
         timeout_s=values["timeout"] or 0.0,
     )
+
+
+def _backups(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what becomes of what is replaced, by rsync's rules."""
+    suffix: str | None = values["suffix"]
+    directory = values["backup_dir"]
+    if suffix is not None and ("/" in suffix or "\0" in suffix or len(os.fsencode(suffix)) > MAX_NAME_BYTES):
+        raise UsageError(f"--suffix: at most {MAX_NAME_BYTES} bytes, none of them a slash")
+    if directory is None:
+        if values["backup"] and suffix == "":
+            raise UsageError("--suffix: it can't be empty without --backup-dir")
+        return {"backup": values["backup"], "backup_suffix": b"~" if suffix is None else os.fsencode(suffix)}
+    if len(os.fsencode(directory)) > MAX_PLACE_BYTES:
+        raise UsageError(f"--backup-dir: at most {MAX_PLACE_BYTES} bytes")
+    if not suffix and os.path.normpath(directory or ".") == ".":
+        raise UsageError("--backup-dir: it is the destination itself; name another directory, or give a --suffix")
+    return {"backup": True, "backup_dir": os.fsencode(directory or "."), "backup_suffix": os.fsencode(suffix or "")}
 
 
 def _update_mode(values: Mapping[str, Any]) -> str:

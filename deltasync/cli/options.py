@@ -158,6 +158,9 @@ def _writing() -> list[click.Parameter]:
         _value(FILES, "--update-mode", metavar="HOW", kind=modes, text="auto, clone, stage or inplace: how files change that are there"),
         _flag(FILES, "--inplace", text="the same as --update-mode inplace, behind a journal"),
         _flag(FILES, "-W", "--whole-file", text="send changed files whole, without a delta"),
+        _flag(FILES, "-b", "--backup", text="keep what is replaced or deleted, as NAME~"),
+        _value(FILES, "--backup-dir", metavar="DIR", text="keep it in DIR instead, which is taken from DEST on; implies --backup"),
+        _value(FILES, "--suffix", metavar="TEXT", text="what is put behind the names of backups: ~, or nothing with --backup-dir"),
         _flag(FILES, "--partial", text="always on: what is left of a file above 1 MiB is kept for the next run"),
         _flag(DELETION, "--delete", text="delete what the source does not have"),
         _value(

@@ -118,8 +118,20 @@ class Arrivals:
 
     def _put(self, together: Batch) -> None:
         """Put small files of one directory, which is the one in hand, in their places."""
-        for result in self._small.put(self._directory(together[0][0].directory), together):
+        dir_fd = self._directory(together[0][0].directory)
+        if self._ground.backups is not None:
+            together = [file for file in together if self._saved(file[0], dir_fd)]
+        for result in self._small.put(dir_fd, together) if together else ():
             self._put_or_failed(result)
+
+    def _saved(self, expected: Expected, dir_fd: int) -> bool:
+        """Make a backup of what a small file replaces; False if that failed, and the file with it."""
+        try:
+            self._ground.save(expected.directory, dir_fd, expected.entry.name)
+        except OSError as error:
+            self._put_or_failed(Result(expected, error))
+            return False
+        return True
 
     def _put_or_failed(self, of_file: Result) -> None:
         """Take note of what became of a small file."""
@@ -143,7 +155,7 @@ class Arrivals:
             self._ground.lines.comes(file_id)
             entry = self._as_sent(expected, mtime_ns, mode)
             try:
-                lost = stay(self._ground, self._directory(expected.directory), entry, expected.current, expected.identity)
+                lost = stay(self._ground, self._directory(expected.directory), expected, entry)
             except (OSError, OverflowError) as error:
                 self._ground.failed(expected.directory, entry.name, error, "it can't be written")
             else:
@@ -269,7 +281,11 @@ class Arrivals:
     def _commit(self, stream: WholeStream | DeltaStream) -> None:
         """Put a proven file in its place."""
         assert stream.staged is not None
+        directory, entry, *_ = stream.expected
         try:
+            # What is patched in place was copied before it was written to.
+            if self._ground.backups is not None and stream.staged.mode != "inplace":
+                self._ground.save(directory, self._directory(directory), entry.name)
             lost = stream.staged.commit(self._ground.fresh(stream.entry, stream.expected.current))
         except (OSError, OverflowError) as error:
             self._fail(stream, error)

@@ -230,7 +230,7 @@ class Decisions:
         settings = self._ground.settings
         change = decide(entry, own, beside.policy, lambda: True).change
         attributes = self._ground.changed(entry, change)
-        if beside.touched and settings.times:
+        if beside.touched and self._ground.dir_times:
             attributes = attributes._replace(mtime_ns=entry.mtime_ns)
         if self._loosened and attributes.mode is None:
             attributes = attributes._replace(mode=entry.permissions if settings.perms else own.permissions)

@@ -52,7 +52,8 @@ class Deletions:
     @property
     def may_take(self) -> bool:
         """Whether a file that is to be deleted may be renamed instead, before the deletions: nothing can hold these back any more."""
-        return self._ground.settings.delete and self.held_back is None and self._limit is None and not self._ground.settings.dry_run
+        settings = self._ground.settings
+        return settings.delete and self.held_back is None and self._limit is None and not settings.dry_run and not settings.backup
 
     def taken(self, path: bytes) -> None:
         """Count a file that was renamed to what it is now as deleted from its old place."""
@@ -112,14 +113,19 @@ class Deletions:
         gone = remove_tree(
             ground.root,
             path,
-            ground.filters.excluded,
+            self._protected,
             self._removed,
             self._allowed,
             failed=self._failed,
             dry_run=ground.settings.dry_run,
+            backups=ground.backups,
         )
         ground.root.forget(path)
         return gone
+
+    def _protected(self, path: bytes, is_directory: bool) -> bool:
+        backups = self._ground.backups
+        return self._ground.protected(path, is_directory) or (backups is not None and backups.holds(path))
 
     def _allowed(self, path: bytes) -> bool:
         self._ground.check()

@@ -56,6 +56,7 @@ class Places(NamedTuple):
         clone: A new file is staged that shares the base's content.
         in_place: The base itself is patched.
         only: Nothing but the user's choice will do: it is not weighed against staging.
+        save: Makes a backup of the base before it is patched in place; raises OSError.
     """
 
     stage: Callable[[], Staged]
@@ -64,6 +65,7 @@ class Places(NamedTuple):
     clone: Callable[[], Staged | None] | None
     in_place: Callable[[], InPlace | None] | None
     only: bool = False
+    save: Callable[[], None] | None = None
 
 
 class DeltaStream:
@@ -349,6 +351,8 @@ class DeltaStream:
     def _sealed(self, place: InPlace, digest: bytes) -> OSError | None:
         """Seal; runs on the pool."""
         try:
+            if self._places.save is not None:
+                self._places.save()
             place.seal(digest, forced=self._places.only)
         except NoOrder as error:
             return OSError(errno.ENOSPC, str(error))

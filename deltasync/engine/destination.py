@@ -27,11 +27,13 @@ class Destination(NamedTuple):
         root: The held directory; None in a dry run into one that does not exist, and where nothing comes.
         made: Whether the directory was made by this run (or would be).
         name: What the tree's only entry is called at the destination, or None to keep names.
+        within: Where the directory is beneath the only one that may be written in; empty where there is no limit.
     """
 
     root: Root | None
     made: bool = False
     name: bytes | None = None
+    within: bytes = b""
 
     def renamed(self, section: Section) -> Section:
         """Return a section with its entry's name at the destination.
@@ -121,7 +123,7 @@ def _open_beneath(dest: bytes, tree: Tree, settings: Settings, beneath: Root) ->
     if len(path) > MAX_PLACE_BYTES:
         raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG))
     try:
-        return Destination(_held(beneath, path))
+        return Destination(_held(beneath, path), within=path)
     except NotADirectoryError:
         if not tree.lone:
             raise
@@ -135,12 +137,12 @@ def _open_beneath(dest: bytes, tree: Tree, settings: Settings, beneath: Root) ->
         return Destination(None, made=True, name=name if tree.lone and not dest.endswith(b"/") else None)
     held = _held(beneath, parent)
     if tree.lone and not dest.endswith(b"/"):
-        return Destination(held, name=name)
+        return Destination(held, name=name, within=parent)
     held.close()
     if settings.dry_run:
         return Destination(None, made=True)
     _make(beneath, parent, name)
-    return Destination(_held(beneath, path), made=True)
+    return Destination(_held(beneath, path), made=True, within=path)
 
 
 def _make(beneath: Root, parent: bytes, name: bytes) -> None:

@@ -6,7 +6,7 @@ import errno
 import os
 import stat
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from deltasync.engine.lines import Lines
 from deltasync.engine.reporter import Reporter, reason
@@ -20,10 +20,14 @@ from deltasync.tree.filters import Filters
 from deltasync.tree.itemize import itemized
 from deltasync.tree.names import join
 from deltasync.tree.plan import Change, Policy, Step, kept_permissions
+from deltasync.tree.rules import Rule, rules_from_wire
 from deltasync.wire.messages import Item
 from deltasync.wire.settings import Settings
 
-__all__ = ["Abilities", "Ground", "ModeImpossible", "ReceiverCounts"]
+if TYPE_CHECKING:
+    from deltasync.patch.backup import Backups
+
+__all__ = ["Abilities", "BackupFailed", "Ground", "ModeImpossible", "ReceiverCounts"]
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 """A full disk is an error of the destination as a whole (exit 11), though the other paths go on."""
@@ -31,6 +35,10 @@ _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 class ModeImpossible(OSError):
     """A file can't be changed in the way that the user demands; that is an error of the destination as well."""
+
+
+class BackupFailed(OSError):
+    """What was to be replaced could not be kept, so that it stays what it is."""
 
 
 class ReceiverCounts:
@@ -82,7 +90,8 @@ class Ground:
     Attributes:
         root: The destination, or None in a dry run into a directory that does not exist.
         settings: The options.
-        filters: Which entries at the destination are protected.
+        filters: Which entries the sender leaves out.
+        protected: Tells for a path, and whether that is a directory, whether it is never deleted.
         reporter: Hears of items and problems.
         abilities: What this process may do.
         check: Called again and again while something takes long; raises what ends the session.
@@ -92,6 +101,8 @@ class Ground:
         granularity: How finely mtimes are kept.
         counts: What has been done.
         keeps_owner: Whether owners are set.
+        backups: What keeps what is replaced or deleted; None where nothing does, and until it is set.
+        dir_times: Whether directories get the sender's times.
     """
 
     def __init__(
@@ -118,6 +129,24 @@ class Ground:
         self.lines = Lines(lambda item: self.reporter.item(*item))
         self.granularity = TimeGranularity(may_write=not settings.dry_run)
         self.keeps_owner = settings.owner and abilities.is_root
+        self.backups: Backups | None = None
+        # A directory that backups are made in changes with each run (rsync: --omit-dir-times is implied).
+        among = settings.backup and settings.backup_dir is None
+        self.dir_times = settings.times and not among
+        kept = Filters((*rules_from_wire(settings.rules), Rule(False, b"*" + settings.backup_suffix))) if among else filters
+        self.protected = kept.excluded
+
+    def save(self, directory: bytes, dir_fd: int, name: bytes, *, stays: bool = False) -> None:
+        """Make a backup, if the user wants any, of what is about to be replaced, or with `stays` to be written to.
+
+        Raises:
+            OSError: There is none now.
+        """
+        if self.backups is not None:
+            try:
+                self.backups.save(directory, dir_fd, name, stays=stays)
+            except OSError as error:
+                raise BackupFailed(error.errno, f"its backup can't be made: {error.strerror}") from error
 
     def keeps_group(self, gid: int) -> bool:
         """Tell whether an entry of this group (by our numbers) gets it."""
@@ -129,6 +158,7 @@ class Ground:
         return Policy(
             perms=settings.perms,
             times=settings.times,
+            dir_times=self.dir_times,
             owner=self.keeps_owner,
             group=self.keeps_group,
             links=settings.links,

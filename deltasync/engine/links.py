@@ -160,6 +160,7 @@ class Links:
             assert root is not None
             leader_directory, leader_name = split(leader)
             with root.dir(leader_directory) as from_lease, root.dir(directory) as lease:
+                ground.save(directory, lease.fd, entry.name)
                 make_link(from_lease.fd, leader_name, lease.fd, entry.name)
         ground.counts.entries_changed += 1
         ground.item(join(directory, entry.name), entry, told, leader=leader)

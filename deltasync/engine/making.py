@@ -33,6 +33,7 @@ class Making:
         path = join(directory, entry.name)
         if not ground.settings.dry_run:
             try:
+                ground.save(directory, dir_fd, entry.name)
                 self._make_one(path, dir_fd, entry, current if not step.in_the_way else None)
             except (OSError, OverflowError, ValueError) as error:
                 ground.failed(directory, entry.name, error, "it can't be made")

@@ -50,17 +50,33 @@ class Placing:
         may_adopt = candidate is not None and (candidate.partial or (candidate.goes and self._deletions.may_take))
         return Places(
             stage=lambda: self._stretched(expected, entry),
-            keep=(lambda: self._kept(expected, entry, base)) if candidate is None else None,
+            keep=(lambda: self._kept(expected, entry, base)) if candidate is None and self._ground.backups is None else None,
             adopt=(lambda: self._adopted(expected, entry, base)) if may_adopt else None,
             clone=(lambda: self._cloned(expected, entry, base)) if mode in ("auto", "clone") else None,
             in_place=(lambda: self._in_place(expected, entry, base)) if candidate is None and self._may_patch(entry, base) else None,
             only=candidate is None and mode in ("clone", "inplace"),
+            save=(lambda: self._save(expected, entry)) if self._ground.backups is not None else None,
         )
 
     def _may_patch(self, entry: Entry, base: Base) -> bool:
-        """Tell whether a base may be patched in place: where the user wants it, or, by itself, if it is so large that staging is dear."""
+        """Tell whether a base may be patched in place: where the user wants it, or, by itself, if it is so large that staging is dear.
+
+        A backup costs a copy then, so that nothing is spared.
+        """
         mode = self._ground.settings.update_mode
-        return mode == "inplace" or (mode == "auto" and min(entry.size, base.size) >= IN_PLACE_MIN_BYTES)
+        large = min(entry.size, base.size) >= IN_PLACE_MIN_BYTES
+        return mode == "inplace" or (mode == "auto" and large and self._ground.backups is None)
+
+    def _save(self, expected: Expected, entry: Entry) -> None:
+        """Copy a file that is about to be patched in place to its backup; runs on the pool.
+
+        Raises:
+            OSError: It can't be copied.
+        """
+        root = self._ground.root
+        assert root is not None
+        with root.dir(expected.directory) as lease:
+            self._ground.save(expected.directory, lease.fd, entry.name, stays=True)
 
     def _stretched(self, expected: Expected, entry: Entry) -> Staged:
         """Stage a new file that can be filled in any order."""

@@ -12,6 +12,7 @@ from typing import NamedTuple
 from deltasync.delta.digest import same_digest
 from deltasync.engine.ground import Ground
 from deltasync.engine.reading import OPEN_FLAGS, PACK_FILE_BYTES
+from deltasync.engine.streams import Expected
 from deltasync.fs.identity import Identity, look
 from deltasync.patch.attributes import Lost, apply_fd
 from deltasync.patch.staging import put_small
@@ -59,10 +60,17 @@ def had(dir_fd: int, entry: Entry, current: Entry | None) -> Had | None:
     return Had(same_digest(content), looked.identity)
 
 
-def stay(ground: Ground, dir_fd: int, entry: Entry, current: Entry | None, identity: Identity) -> Lost:
+def stay(ground: Ground, dir_fd: int, expected: Expected, entry: Entry) -> Lost:
     """Have a file stay what it is, with the attributes of the one that was wanted; returns which of them could not be kept.
 
-    One that has other names, or would belong to somebody else if it were new, is replaced by a copy of itself.
+    One that has other names, or would belong to somebody else if it were new, is replaced by a copy of itself; so is one that becomes its
+    own backup.
+
+    Args:
+        ground: Where the receiver works.
+        dir_fd: The file's directory.
+        expected: What was asked for, and what the file was when its digest was taken.
+        entry: What it shall be, by the sender's word.
 
     Raises:
         OSError: It can't be read or written, or is not what it was when its digest was taken.
@@ -71,11 +79,12 @@ def stay(ground: Ground, dir_fd: int, entry: Entry, current: Entry | None, ident
     try:
         status = os.fstat(fd)
         content = os.read(fd, entry.size + 1)
-        if Identity.of(status) != identity or Identity.of(os.fstat(fd)) != identity:
+        if Identity.of(status) != expected.identity or Identity.of(os.fstat(fd)) != expected.identity:
             raise OSError(errno.EBUSY, "somebody changed it meanwhile; run again")
-        attributes = ground.fresh(entry, current)
-        if ground.may_stay(status, entry, current):
+        attributes = ground.fresh(entry, expected.current)
+        if ground.backups is None and ground.may_stay(status, entry, expected.current):
             return apply_fd(fd, attributes)
+        ground.save(expected.directory, dir_fd, entry.name)
         return put_small(dir_fd, entry.name, content, attributes)
     finally:
         os.close(fd)

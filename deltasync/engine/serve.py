@@ -120,18 +120,13 @@ def _receive(peer: Peer, setup: Setup, limits: Limits, reporter: RemoteReporter)
     filters = _filters(setup.settings)
     ready(peer)
     # Loaded while the answer travels.
-    from deltasync.engine.destination import open_destination
-    from deltasync.engine.ground import Abilities, Ground
     from deltasync.engine.receiver import Receiver
+    from deltasync.engine.receiving import receiving
 
     tree = opening(peer, reporter.take)
-    destination = open_destination(setup.places[0], tree, setup.settings, beneath=limits.beneath)
-    try:
-        ground = Ground(destination.root, setup.settings, filters, reporter, Abilities.here(), peer.check, limits.to_remote)
+    dest, settings, far = setup.places[0], setup.settings, limits.to_remote
+    with receiving(peer, tree, dest, settings, filters, reporter, to_remote=far, beneath=limits.beneath) as (ground, destination):
         Receiver(peer, ground, destination, tree).run()
-    finally:
-        if destination.root is not None:
-            destination.root.close()
 
 
 def _filters(settings: Settings) -> Filters:

@@ -105,22 +105,17 @@ class Transfer:
             sources.close()
 
     def _pull(self, filters: Filters) -> None:
-        from deltasync.engine.destination import open_destination
-        from deltasync.engine.ground import Abilities, Ground
         from deltasync.engine.receiver import Receiver
+        from deltasync.engine.receiving import receiving
 
         job = self._job
         with self._session(Setup(False, job.sources, job.settings), lambda: False) as peer:
             tree = self._tree(peer)
-            destination = open_destination(job.dest, tree, job.settings)
-            try:
-                ground = Ground(destination.root, job.settings, filters, self._reporter, Abilities.here(), peer.check, to_remote=False)
+            place = receiving(peer, tree, job.dest, job.settings, filters, self._reporter, to_remote=False, beneath=None)
+            with place as (ground, destination):
                 receiver = Receiver(peer, ground, destination, tree, self._observer.progress, threads=job.threads, engine=job.engine)
                 self._role = receiver
                 receiver.run()
-            finally:
-                if destination.root is not None:
-                    destination.root.close()
 
     def _tree(self, peer: Peer) -> Tree:
         """Take the sender's first message, and refuse a tree that is not what was asked for."""

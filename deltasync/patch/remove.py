@@ -10,7 +10,7 @@ import os
 import stat
 from collections.abc import Callable
 from contextlib import suppress
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from deltasync.errors import Problem
 from deltasync.fs import nofollow
@@ -20,13 +20,23 @@ from deltasync.fs.root import Root
 from deltasync.patch.leftovers import clean_stale
 from deltasync.tree.names import check_path, is_reserved, join, split
 
-__all__ = ["remove_tree"]
+__all__ = ["Keeper", "remove_tree"]
 
 _OPEN_LEVELS = 32
 """How many of the deepest directories are held open; those above are opened again on the way up."""
 
 _PENDING_DIRECTORIES = 4096
 """How many directories found in one are remembered before they are gone into and the rest is listed."""
+
+
+class Keeper(Protocol):
+    """Makes backups of what is removed; see `patch.backup.Backups`."""
+
+    def is_backup(self, name: bytes) -> bool:
+        """Tell whether something is removed without a backup, since it looks like one."""
+
+    def take(self, directory: bytes, dir_fd: int, name: bytes) -> bytes | None:
+        """Move something to its backup; return its name in the same directory, or None if it went elsewhere."""
 
 
 class _Watcher(NamedTuple):
@@ -51,6 +61,7 @@ def remove_tree(
     *,
     failed: Callable[[Problem], None],
     dry_run: bool = False,
+    backups: Keeper | None = None,
 ) -> bool:
     """Remove what is at `path` and all beneath it; True if nothing is there any more.
 
@@ -66,6 +77,7 @@ def remove_tree(
         allowed: Asked before each removal, with the path; False ends the work there.
         failed: Told each entry that could not be removed; the work goes on.
         dry_run: Remove nothing, and tell and return what would be.
+        backups: Where what is no directory goes; a directory in which backups are made stays.
 
     Raises:
         ValueError: `path` is the root itself, or not legal.
@@ -76,7 +88,7 @@ def remove_tree(
     parent, name = split(check_path(path))
     try:
         with root.dir(parent) as directory:
-            return _Removal(directory.fd, parent, root.opener, watcher, dry_run=dry_run).run(name)
+            return _Removal(directory.fd, parent, root.opener, watcher, backups, dry_run=dry_run).run(name)
     except FileNotFoundError:
         return True
     except OSError as error:
@@ -135,11 +147,12 @@ def _forbids_owner(status: os.stat_result) -> bool:
 class _Removal:
     """The work of one `remove_tree`: the levels from the topmost directory down to the one in hand."""
 
-    def __init__(self, parent_fd: int, parent: bytes, opener: Opener, watcher: _Watcher, *, dry_run: bool) -> None:
+    def __init__(self, parent_fd: int, parent: bytes, opener: Opener, watcher: _Watcher, backups: Keeper | None, *, dry_run: bool) -> None:
         self._parent_fd = parent_fd
         self._path = parent
         self._opener = opener
         self._watcher = watcher
+        self._backups = backups
         self._dry_run = dry_run
         self._levels: list[_Level] = []
         self._stopped = False
@@ -254,7 +267,7 @@ class _Removal:
             return False
         if not self._dry_run:
             try:
-                _retried(level, lambda: os.unlink(name, dir_fd=level.fd if level else self._parent_fd))
+                _retried(level, lambda: self._take_away(path, name, level))
             except OSError as error:
                 self._watcher.fail(path, error)
                 return False
@@ -262,6 +275,22 @@ class _Removal:
                 level.progress = True
         self._watcher.removed(path, False)
         return True
+
+    def _take_away(self, path: bytes, name: bytes, level: _Level | None) -> None:
+        """Unlink a non-directory, or make it its own backup."""
+        dir_fd = level.fd if level else self._parent_fd
+        if self._backups is None or self._backups.is_backup(name):
+            os.unlink(name, dir_fd=dir_fd)
+            return
+        try:
+            beside = self._backups.take(split(path)[0], dir_fd, name)
+        except FileNotFoundError:
+            raise
+        except OSError as error:
+            raise OSError(error.errno, f"its backup can't be made: {error.strerror}") from error
+        if level and beside is not None:
+            level.kept.add(beside)
+            level.holds = True
 
     def _remove_level(self, level: _Level) -> None:
         """Remove the directory in hand, which seems to be empty."""

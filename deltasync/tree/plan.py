@@ -71,6 +71,7 @@ class Policy(NamedTuple):
 
     Attributes:
         perms, times: As the options of `Settings`.
+        dir_times: Whether directories have the sender's times too.
         owner: Owners are kept: asked for, and the receiver is able to give files away.
         group: Tells for a gid (of the receiver's side) whether the group is kept.
         links, devices, specials: Which types are transferred at all.
@@ -80,6 +81,7 @@ class Policy(NamedTuple):
 
     perms: bool
     times: bool
+    dir_times: bool
     owner: bool
     group: Callable[[int], bool]
     links: bool
@@ -168,7 +170,7 @@ def _decide_regular(entry: Entry, current: Entry, policy: Policy, same_content: 
 def _attributes(entry: Entry, current: Entry, policy: Policy) -> Change:
     """Return which attributes differ among those that are kept."""
     change = Change.NONE
-    if policy.times and not policy.same_time(entry.mtime_ns, current.mtime_ns):
+    if (policy.dir_times if entry.kind == stat.S_IFDIR else policy.times) and not policy.same_time(entry.mtime_ns, current.mtime_ns):
         change |= Change.TIME
     if policy.perms and entry.kind != stat.S_IFLNK and entry.permissions != current.permissions:
         change |= Change.PERMS

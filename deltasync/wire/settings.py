@@ -44,6 +44,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """At most this many deletions; 0 or more, None for no limit."""
     force_empty: bool = False
 
+    backup: bool = False
+    """Keep what is replaced or deleted under another name."""
+    backup_dir: Annotated[bytes, msgspec.Meta(min_length=1, max_length=4095)] | None = None
+    """The tree that backups go into, as written; None for beside what they are of."""
+    backup_suffix: Annotated[bytes, msgspec.Meta(max_length=255)] = b"~"
+    """What is put behind the names of backups; not empty unless they go into a tree, and without a slash."""
+
     dry_run: bool = False
     itemize: bool = False
     """Send an item for each entry created, changed or deleted, with its 11-letter code."""

@@ -49,6 +49,11 @@ ALL = dict.fromkeys(("recursive", "links", "perms", "times", "group", "owner", "
         ("--no-t -t --no-p", ALL | {"perms": False}),
         ("-t --no-t", ALL | {"times": False}),
         ("-n", {"dry_run": True, "itemize": False}),
+        ("-b", {"backup": True, "backup_dir": None, "backup_suffix": b"~"}),
+        ("--suffix=.x", {"backup": False}),
+        ("--backup --suffix=.x", {"backup": True, "backup_dir": None, "backup_suffix": b".x"}),
+        ("--backup-dir ../x", {"backup": True, "backup_dir": b"../x", "backup_suffix": b""}),
+        ("--backup-dir=. --suffix=.x", {"backup": True, "backup_dir": b".", "backup_suffix": b".x"}),
         ("--dry-run -i", {"dry_run": True, "itemize": True}),
         ("--itemize-changes", {"itemize": True}),
         ("-v", {"itemize": True}),
@@ -194,7 +199,9 @@ def test_a_pull_of_local_sources_is_a_push(engine: FakeEngine) -> None:
         "--timeout inf a b", "--retries -1 a b", "--threads 0 a b", "--threads x a b", "--port 0 a h:b", "--port 65536 a h:b",
         "--ssh rsh a h:b", "--engine x a b", "--block-size 255 a b", "--block-size 65M a b", "--block-size x a b", "h:a b", "a tcp://h",
         "a -h:b", "--rsh= a h:b", "--rsh ' a h:b", "-e ssh --ssh paramiko a h:b", "--identity= a h:b", "--remote-path= a h:b",
-        "--ssh-config= a h:b", "--log-file= a b", "--exclude", "a b --port",
+        "--ssh-config= a h:b", "--log-file= a b", "--exclude", "a b --port", "-b --suffix= a b", "--suffix=a/b a b",
+        "--suffix a/b --backup-dir x a b",
+        "--backup-dir= a b", "--backup-dir ./ a b", "--backup-dir x/.. --suffix= a b",
     ],
 )  # fmt: skip
 def test_what_can_not_be_is_a_usage_error(words: str, engine: FakeEngine, capfd: pytest.CaptureFixture[str]) -> None:
@@ -211,8 +218,8 @@ def test_what_can_not_be_is_a_usage_error(words: str, engine: FakeEngine, capfd:
     [
         "--delete-excluded", "-f", "--filter=x", "-C", "--gitignore", "--files-from=x", "-0", "--from0", "-R", "--relative", "-X", "-A",
         "-x", "-L", "-k", "-K", "--safe-links", "--copy-unsafe-links", "--chmod=x", "--chown=x", "--max-size=1", "--min-size=1",
-        "--remove-source-files", "-m", "--prune-empty-dirs", "--link-dest=x", "--compare-dest=x", "--copy-dest=x", "--backup",
-        "--backup-dir=x", "--suffix=x", "--fsync", "--data=tcp", "--e2e=K",
+        "--remove-source-files", "-m", "--prune-empty-dirs", "--link-dest=x", "--compare-dest=x", "--copy-dest=x", "--fsync", "--data=tcp",
+        "--e2e=K",
         "--watch", "--settle=1", "--poll-interval=1", "--rescan-interval=1", "--no-delete", "--also=x", "--block-size=1", "--bogus", "-p22",
         "--no-a", "--dry", "-h",
     ],

@@ -17,6 +17,7 @@ from deltasync.engine.ground import Abilities, Ground
 from deltasync.engine.reporter import LocalReporter
 from deltasync.engine.sameness import had, stay
 from deltasync.engine.serve import Limits
+from deltasync.engine.streams import Expected
 from deltasync.engine.wants import OpenChunks
 from deltasync.errors import ExitCode, RemoteProtocolError
 from deltasync.fs.identity import Identity
@@ -129,7 +130,7 @@ def test_a_file_that_somebody_changed_meanwhile_does_not_get_the_time(tmp_path: 
     path.write_bytes(b"54321")
     os.utime(path, ns=(OLD_NS, OLD_NS))
     with pytest.raises(OSError, match="meanwhile"):
-        stay(ground, fd, entry._replace(mtime_ns=NEW_NS), entry, identity)
+        stay(ground, fd, Expected(b"", entry, entry, identity=identity), entry._replace(mtime_ns=NEW_NS))
     assert path.stat().st_mtime_ns == OLD_NS
     os.close(fd)
 

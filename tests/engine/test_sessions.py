@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 
 from deltasync.channel.loopback import plain_links
-from deltasync.engine import destination
 from deltasync.engine import run as running
 from deltasync.engine.connecting import Connection, Connector
 from deltasync.engine.handshake import accept, ready
@@ -102,7 +101,7 @@ def test_a_defect_at_the_far_end_is_one_line(tmp_path: Path, monkeypatch: pytest
     def broken(*_: object, **__: object) -> None:
         raise RuntimeError("bug")
 
-    monkeypatch.setattr(destination, "open_destination", broken)
+    monkeypatch.setattr("deltasync.engine.receiving.open_destination", broken)
     (tmp_path / "f").write_text("x")
     with pytest.raises(PeerFailure, match="internal error at the far end: RuntimeError: bug") as caught:
         push(tmp_path / "f", tmp_path / "g")

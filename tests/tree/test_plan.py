@@ -17,7 +17,21 @@ REG, DIR, LNK, CHR, FIFO = stat.S_IFREG, stat.S_IFDIR, stat.S_IFLNK, stat.S_IFCH
 def policy(**changes: Any) -> Policy:
     """The policy of root with rsync's -a."""
     made = Policy(
-        True, True, True, lambda gid: True, True, True, True, False, False, False, False, False, False, lambda one, other: one == other
+        True,
+        True,
+        True,
+        True,
+        lambda gid: True,
+        True,
+        True,
+        True,
+        False,
+        False,
+        False,
+        False,
+        False,
+        False,
+        lambda one, other: one == other,
     )
     return made._replace(**changes)
 
