@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from bisect import bisect_left
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from deltasync._native import Kernel
 from deltasync.delta.blocks import fine_block_bytes, strong_bytes
@@ -46,12 +46,15 @@ class DeltaFile:
         wanted: The file.
         fd: Its descriptor; it stays the caller's.
         size: Its length now.
+        known: The digests of its first leaves, as many as are known.
 
     Attributes:
         credit: How much of it counts as done.
     """
 
-    def __init__(self, peer: Peer, outflow: Outflow, pool: Pool, kernel: Kernel, wanted: Wanted, fd: int, size: int) -> None:
+    def __init__(
+        self, peer: Peer, outflow: Outflow, pool: Pool, kernel: Kernel, wanted: Wanted, fd: int, size: int, known: Sequence[bytes] = ()
+    ) -> None:
         self.credit = Credit(outflow, wanted)
         self._peer = peer
         self._out = outflow
@@ -61,6 +64,7 @@ class DeltaFile:
         self._fd = fd
         self._size = size
         self._leaf_bytes = leaf_bytes(size)
+        self._known = known
         self._leaves: list[bytes] = []
         self._covered = Spans()
         self._copies: list[Copy] = []
@@ -219,6 +223,10 @@ class DeltaFile:
     def _digests(self, start: int, length: int, block_bytes: int) -> list[bytes]:
         """Hash the blocks of a range of the file, as far as it reaches; runs on the pool."""
         length = max(min(length, self._size - start), 0)
+        if block_bytes == self._leaf_bytes and start % block_bytes == 0:
+            first, last = start // block_bytes, -(-(start + length) // block_bytes)
+            if last <= len(self._known):
+                return list(self._known[first:last])
         if is_hole(self._fd, start, length):
             return zero_digests(length, block_bytes)
         target = self._pool.buffer(length)

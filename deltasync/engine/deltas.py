@@ -19,6 +19,7 @@ from deltasync.engine.pool import Pool
 from deltasync.engine.reading import OPEN_FLAGS, Changing, check_regular
 from deltasync.engine.wants import Wanted
 from deltasync.errors import RemoteProtocolError
+from deltasync.fs.identity import Identity
 from deltasync.tree.entry import kept_time
 from deltasync.wire.messages import MAX_DELTAS, FileAbort, FileBegin, FileEnd
 from deltasync.wire.messages import Signature as Part
@@ -79,6 +80,7 @@ class Deltas:
         outflow: What contents go out by.
         pool: What reads, hashes and rolls.
         engine: What rolls, as in `Job`; it is loaded when it is needed.
+        leaves: Returns digests of the first leaves of a file, as many as are known.
         send_whole: Takes files that have to be sent whole after all.
         two_rounds: Whether small blocks are asked for where large ones did not match.
     """
@@ -90,6 +92,7 @@ class Deltas:
         outflow: Outflow,
         pool: Pool,
         engine: str,
+        leaves: Callable[[Identity], list[bytes]],
         send_whole: Callable[[Iterable[Wanted]], None],
         *,
         two_rounds: bool = True,
@@ -99,6 +102,7 @@ class Deltas:
         self._out = outflow
         self._pool = pool
         self._engine = engine
+        self._leaves = leaves
         self._send_whole = send_whole
         self._two_rounds = two_rounds
         self._asked: dict[int, _Asked] = {}
@@ -211,7 +215,8 @@ class Deltas:
         try:
             before = os.fstat(fd)
             assert asked.first is not None
-            file = DeltaFile(self._peer, self._out, self._pool, self._kernel, wanted, fd, before.st_size)
+            known = self._leaves(Identity.of(before))
+            file = DeltaFile(self._peer, self._out, self._pool, self._kernel, wanted, fd, before.st_size, known)
             check_regular(before)
             self._peer.send(FileBegin(wanted.file_id, before.st_size, kept_time(before.st_mtime_ns), before.st_mode))
             try:

@@ -12,6 +12,7 @@ from deltasync.detect.scan import Chunk, Scan
 from deltasync.detect.sources import Sources
 from deltasync.engine.contents import Contents
 from deltasync.engine.deltas import Deltas
+from deltasync.engine.hashes_ahead import HashesAhead
 from deltasync.engine.outflow import Outflow, effective_compression
 from deltasync.engine.peer import Peer
 from deltasync.engine.pool import Pool
@@ -102,6 +103,7 @@ class Sender:
             )
         )
         self._ready: deque[Chunk] = deque()
+        self._ahead = HashesAhead(sources, threads)
         self._open = OpenChunks()
         self._users = OwnerNames(user_name)
         self._groups = OwnerNames(group_name)
@@ -109,15 +111,22 @@ class Sender:
         self._done: ReceiverDone | None = None
 
     def scan_ahead(self) -> bool:
-        """Look at a further piece of the tree before the peer is there; False when nothing is left or enough is ready."""
-        if self._scan is None or len(self._ready) >= READY_CHUNKS:
+        """Look at a further piece of the tree, or of its large files, before the peer is there; False when enough is ready."""
+        if self._scan is None:
+            return self._ahead.advance()
+        if len(self._ready) >= READY_CHUNKS:
             return False
         chunk = next(self._scan, None)
         if chunk is None:
             self._scan = None
-            return False
+            return self._ahead.advance()
         self._ready.append(chunk)
+        self._ahead.see(chunk)
         return True
+
+    def close(self) -> None:
+        """Let go of what was begun before the peer was there."""
+        self._ahead.stop()
 
     def run(self, peer: Peer, reporter: Reporter) -> None:
         """Send everything that the peer wants.
@@ -125,12 +134,13 @@ class Sender:
         Raises:
             DeltasyncError: The session failed.
         """
+        self._ahead.stop()
         sources, self._peer, self._reporter = self._sources, peer, reporter
         self._out = Outflow(peer, self._settings, reporter)
         pool = Pool(self._threads, peer.wake)
         self._contents = Contents(peer, sources, self._out, pool)
         two_rounds = not self._settings.block_bytes
-        self._deltas = Deltas(peer, sources, self._out, pool, self._engine, self._contents.want, two_rounds=two_rounds)
+        self._deltas = Deltas(peer, sources, self._out, pool, self._engine, self._ahead.leaves, self._contents.want, two_rounds=two_rounds)
         for path, error in sources.missing:
             self._read_errors += 1
             self._early.append((path, reason(error, "this source can't be sent"), ExitCode.PARTIAL))

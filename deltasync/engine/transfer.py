@@ -8,7 +8,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -98,7 +98,7 @@ class Transfer:
                     self._reporter.problem(path, reason(error, "this source can't be sent"))
                 return
             sender = Sender(sources, job.settings, filters, self._observer.progress, self._check, threads=job.threads, engine=job.engine)
-            with self._session(Setup(True, (job.dest,), job.settings), sender.scan_ahead) as peer:
+            with closing(sender), self._session(Setup(True, (job.dest,), job.settings), sender.scan_ahead) as peer:
                 self._role = sender
                 sender.run(peer, self._reporter)
         finally:
