@@ -36,6 +36,7 @@ DEDICATED: Final = {
     "deltasync._native.numpy_kernel": "numpy",
     "deltasync.channel.paramiko_ssh": "paramiko",
     "deltasync.cli.progress": "rich",
+    "deltasync.detect.inotify": "watchdog",
 }
 """Modules that may import a heavy library when loaded, and which; nobody imports these modules but inside a function."""
 

@@ -17,15 +17,18 @@ from deltasync.cli.rates import parse_rate, parse_size, size
 from deltasync.cli.remote import remote_of
 from deltasync.cli.report import OutputOptions
 from deltasync.engine.job import Direction, Job
+from deltasync.engine.live import WatchOptions
 from deltasync.errors import UsageError
 from deltasync.tree.names import MAX_NAME_BYTES
 from deltasync.wire.content import MAX_BLOCK_BYTES, MIN_BLOCK_BYTES
 from deltasync.wire.settings import Settings
 
-__all__ = ["make_job", "output_options", "route_of", "settings_of"]
+__all__ = ["live_settings", "make_job", "output_options", "route_of", "settings_of"]
 
 DEFAULT_RETRIES = 5
 MAX_PLACE_BYTES = 4095
+LIVE_TIMEOUT_S = 45.0
+"""Longest silence of the peer of a watch, unless `--timeout` says another: it gives a sign of life every 15 s."""
 
 
 def output_options(given: Given) -> OutputOptions:
@@ -117,6 +120,31 @@ def _backups(values: Mapping[str, Any]) -> dict[str, Any]:
     if not suffix and os.path.normpath(directory or ".") == ".":
         raise UsageError("--backup-dir: it is the destination itself; name another directory, or give a --suffix")
     return {"backup": True, "backup_dir": os.fsencode(directory or "."), "backup_suffix": os.fsencode(suffix or "")}
+
+
+def live_settings(given: Given, settings: Settings) -> tuple[Settings, WatchOptions] | None:
+    """Return the settings of a watch and how it watches; None if `--watch` is not given.
+
+    Raises:
+        UsageError: An option does not go together with it, or is for a watch alone.
+    """
+    values = given.values
+    if not values.get("watch"):
+        for name in ("settle", "no_delete"):
+            if values.get(name):
+                raise UsageError(f"--{name.replace('_', '-')} is for --watch")
+        return None
+    for name in ("dry_run", "existing", "ignore_existing"):
+        if values[name]:
+            raise UsageError(f"--watch and --{name.replace('_', '-')} exclude each other")
+    if not settings.recursive:
+        raise UsageError("--watch does not work without --recursive")
+    if values["delete"] and values["no_delete"]:
+        raise UsageError("--delete and --no-delete contradict each other")
+    # A peer that is away must be missed some time, though nothing is to be sent: sleeping laptops say no goodbye.
+    timeout_s = LIVE_TIMEOUT_S if values["timeout"] is None else settings.timeout_s
+    settle_s = None if values["settle"] is None else values["settle"] / 1000
+    return msgspec.structs.replace(settings, timeout_s=timeout_s), WatchOptions(settle_s=settle_s, deletes=not values["no_delete"])
 
 
 def _update_mode(values: Mapping[str, Any]) -> str:

@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
+from types import MappingProxyType
 
 from deltasync.engine.job import Summary
 from deltasync.tree.itemize import DELETING
 
-__all__ = ["item_event", "path_fields", "summary_event"]
+__all__ = ["event", "item_event", "path_fields", "summary_event"]
+
+
+NOTHING: Mapping[str, object] = MappingProxyType({})
+
+
+def event(name: str, **fields: object) -> str:
+    """Return the line of any other event."""
+    return json.dumps({"event": name, **fields})
 
 
 def path_fields(path: bytes) -> dict[str, str]:
@@ -26,8 +36,8 @@ def item_event(code: str, path: bytes) -> str:
     return json.dumps({"event": "item", "code": code, **path_fields(plain)})
 
 
-def summary_event(summary: Summary) -> str:
-    """Return the last line."""
+def summary_event(summary: Summary, more: Mapping[str, object] = NOTHING) -> str:
+    """Return the last line; `more` are fields beside those of every run."""
     return json.dumps(
         {
             "event": "summary",
@@ -48,5 +58,6 @@ def summary_event(summary: Summary) -> str:
             "cipher": summary.cipher,
             "engine": summary.engine,
             "exit_code": int(summary.exit_code),
+            **more,
         }
     )

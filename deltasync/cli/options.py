@@ -32,11 +32,12 @@ ARCHIVE: Final[Mapping[str, tuple[str, ...]]] = {
 
 FILTERS: Final[tuple[FilterOptionName, ...]] = get_args(FilterOptionName)
 
-SELECTION, COMPARISON, FILES, DELETION, CONNECTION, OUTPUT = (
+SELECTION, COMPARISON, FILES, DELETION, WATCHING, CONNECTION, OUTPUT = (
     "Which files",
     "When to send",
     "How to write",
     "Deleting",
+    "Watching",
     "Connection",
     "Output",
 )
@@ -174,6 +175,14 @@ def _writing() -> list[click.Parameter]:
     ]
 
 
+def _watching() -> list[click.Parameter]:
+    return [
+        _flag(WATCHING, "--watch", text="after the first sync go on with what changes, until interrupted"),
+        _value(WATCHING, "--settle", metavar="MS", kind=click.IntRange(0, 3_600_000), text="wait so long for the next change of a file"),
+        _flag(WATCHING, "--no-delete", text="keep at DEST what is deleted or renamed"),
+    ]
+
+
 def _connection() -> list[click.Parameter]:
     count, engines = click.IntRange(1, 1024), click.Choice(["auto", "native", "numpy", "python", "pyrsync2"])
     ssh, port, seconds = click.Choice(["auto", "openssh", "paramiko"]), click.IntRange(1, 65535), click.FloatRange(min=0)
@@ -219,7 +228,7 @@ def _command(name: str) -> click.Command:
     places = click.Argument(["places"], nargs=-1, metavar="SRC... DEST")
     return _Command(
         name,
-        params=[places, *_selection(), *_writing(), *_connection(), *_output()],
+        params=[places, *_selection(), *_writing(), *(_watching() if name == "push" else ()), *_connection(), *_output()],
         help=f"{text} A trailing slash on SRC means its contents.",
         context_settings={"max_content_width": 110},
         add_help_option=False,

@@ -200,13 +200,14 @@ class Report:
         """Return the summary of a run that ends now, with what the engine has told of it."""
         return replace(self._reached, problems=tuple(self._problems), elapsed_s=self._clock() - self._began_at, exit_code=code)
 
-    def _end(self, summary: Summary) -> ExitCode:
+    def _end(self, summary: Summary, **more: object) -> ExitCode:
+        """Say the last; `more` are further fields of the JSON summary."""
         self._ended = True
         code = self._with_losses(summary.exit_code)
         if self._options.json and code != ExitCode.USAGE:
             from deltasync.cli.jsonout import summary_event
 
-            self._say(summary_event(replace(summary, exit_code=code)))
+            self._say(summary_event(replace(summary, exit_code=code), more))
             code = self._with_losses(code)
         return code
 

@@ -7,13 +7,16 @@ import sys
 from collections.abc import Callable, Sequence
 
 from deltasync.channel.ahead import Ahead
-from deltasync.cli.job import make_job, output_options, route_of, settings_of
-from deltasync.cli.options import parse
+from deltasync.cli.job import live_settings, make_job, output_options, route_of, settings_of
+from deltasync.cli.options import Given, parse
+from deltasync.cli.places import Route
 from deltasync.cli.report import Display, OutputOptions, Report
 from deltasync.cli.signals import StopEvent, caught, raised
 from deltasync.cli.streams import STDERR, LineWriter
-from deltasync.engine.job import Direction
+from deltasync.engine.job import Direction, channel_of
+from deltasync.engine.live import WatchOptions
 from deltasync.errors import Interrupted, UsageError
+from deltasync.wire.settings import Settings
 
 __all__ = ["transfer"]
 
@@ -36,7 +39,10 @@ def transfer(direction: Direction, words: Sequence[str], stop: StopEvent, ahead:
     output = output_options(given)
     way = route_of(direction, given)
     settings = settings_of(given, output)
+    live = live_settings(given, settings)
     channel = "local" if way.host is None else "ssh" if way.host.root is None else "tcp"
+    if live is not None:
+        return _watch(given, output, way, live, stop)
     with Report(output, channel, _display_maker(output, stop), stop=stop) as report, caught(stop, report.abandon):
         try:
             with raised():
@@ -48,6 +54,26 @@ def transfer(direction: Direction, words: Sequence[str], stop: StopEvent, ahead:
             from deltasync.engine.run import run
 
             return report.finish(run(job, report, stop, ahead))
+        except UsageError:
+            raise
+        except Exception as error:  # noqa: BLE001 - a defect too ends in one line and a summary.
+            return report.fail(error)
+
+
+def _watch(given: Given, output: OutputOptions, way: Route, live: tuple[Settings, WatchOptions], stop: StopEvent) -> int:
+    """Run a push that watches; return the exit code."""
+    from deltasync.cli.live import LiveReport, destination_text
+
+    settings, options = live
+    job = make_job(given, way, settings)
+    channel = channel_of(job.remote)
+    display = _display_maker(output, stop)
+    with LiveReport(output, channel, display, stop=stop, dest=destination_text(given)) as report, caught(stop, report.abandon):
+        try:
+            report.open_log()
+            from deltasync.engine.watch import watch
+
+            return report.ended(watch(job, options, report, stop))
         except UsageError:
             raise
         except Exception as error:  # noqa: BLE001 - a defect too ends in one line and a summary.

@@ -35,6 +35,8 @@ class Terms(NamedTuple):
         dropped: Told the path of each entry whose name is reserved.
         recursive: Whether directories are transferred at all.
         hard_links: Whether hard links are found and numbered.
+        entered: Told of each directory that is about to be listed, with the source (its index), the path and the open descriptor; returns
+            the path that it had when it was last told, if that was another.
         digest: Gives the digest of a regular file (source index, directory, name, size) for `--checksum`; None not to.
     """
 
@@ -45,6 +47,7 @@ class Terms(NamedTuple):
     recursive: bool = True
     hard_links: bool = False
     digest: Callable[[int, bytes, bytes, int], bytes] | None = None
+    entered: Callable[[int, bytes, int], bytes | None] | None = None
 
 
 class Directory(NamedTuple):
@@ -122,12 +125,19 @@ class Listing:
             self._show_tops()
         self._matcher = terms.filters.for_directory(directory.path)
 
+    @property
+    def leased(self) -> bool:
+        """Whether the directory could be opened in any source."""
+        return bool(self._fds)
+
     def _open(self, index: int) -> list[tuple[int, list[bytes]]]:
         sources, path = self._terms.sources, self._directory.path
         try:
             lease = sources.roots[index].dir(path)
             self._leases.append(lease)
             self._fds[index] = lease.fd
+            if self._terms.entered is not None:
+                self._terms.entered(index, path, lease.fd)
             own = own_entry(lease.fd)
             if len(self._fds) == 1:
                 self.own = own

@@ -9,14 +9,14 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from deltasync.detect.directory import Directory, LinkGroups, Listing, Origins, Terms
 from deltasync.tree.names import MAX_NAME_BYTES, MAX_PATH_BYTES, join
 from deltasync.tree.rows import MAX_CHUNK_BYTES, Section, pack_sections
 
-__all__ = ["Chunk", "Scan"]
+__all__ = ["Chunk", "Packing", "Scan"]
 
 SLICE_ENTRIES = 1024
 CHUNK_ENTRIES = 2048
@@ -43,18 +43,43 @@ class Chunk(NamedTuple):
     file_bytes: int
 
 
-class _Batch:
-    def __init__(self) -> None:
-        self.sections: list[Section] = []
-        self.origins: list[Origins | None] = []
-        self.entries = 0
-        self.size = 0
+class Packing:
+    """Packs sections into chunks.
 
-    def add(self, section: Section, origins: Origins | None, size: int) -> None:
-        self.sections.append(section)
-        self.origins.append(origins)
-        self.entries += section.rows.entry_count
-        self.size += size
+    Args:
+        saw: Told of each section.
+    """
+
+    def __init__(self, saw: Callable[[Section], None] | None = None) -> None:
+        self._saw = saw
+        self._sections: list[Section] = []
+        self._origins: list[Origins | None] = []
+        self._entries = self._size = 0
+
+    def add(self, section: Section, origins: Origins | None) -> Iterator[Chunk]:
+        """Take a section; yield the chunk before it if that is full."""
+        if self._saw is not None:
+            self._saw(section)
+        size = len(section.path) + sum(map(len, section.rows[1:])) + 64
+        if self._sections and (self._entries + section.rows.entry_count > CHUNK_ENTRIES or self._size + size > MAX_CHUNK_BYTES // 2):
+            yield from self.close()
+        self._sections.append(section)
+        self._origins.append(origins)
+        self._entries += section.rows.entry_count
+        self._size += size
+
+    def close(self) -> Iterator[Chunk]:
+        """Yield the chunk in hand, if there is any."""
+        sections, origins, entries = self._sections, self._origins, self._entries
+        self._sections, self._origins = [], []
+        self._entries = self._size = 0
+        files = file_bytes = 0
+        for section in sections:
+            modes = section.rows.mode_column()
+            files += sum(map(stat.S_ISREG, modes))
+            file_bytes += sum(memoryview(section.rows.sizes).cast("Q"))
+        if sections:
+            yield Chunk(tuple(sections), tuple(origins), pack_sections(sections), entries, files, file_bytes)
 
 
 class Scan:
@@ -62,19 +87,22 @@ class Scan:
 
     Args:
         terms: What is scanned, and how.
+        packing: What packs the sections; None for one of its own.
     """
 
-    def __init__(self, terms: Terms) -> None:
+    def __init__(self, terms: Terms, packing: Packing | None = None) -> None:
         self._terms = terms
         self._groups = LinkGroups() if terms.hard_links else None
-        self._batch = _Batch()
+        self._packing = packing or Packing()
 
     def __iter__(self) -> Iterator[Chunk]:
-        stack: list[Directory] = []
-        everywhere = tuple(range(len(self._terms.sources.roots)))
-        top = Directory(b"", everywhere, [])
+        yield from self.beneath(Directory(b"", tuple(range(len(self._terms.sources.roots))), []))
+        yield from self._packing.close()
+
+    def beneath(self, top: Directory) -> Iterator[Chunk]:
+        """Walk a directory and all beneath it; the last chunk is left in the packing."""
         yield from self._walk(top)
-        stack.append(top)
+        stack = [top]
         while stack:
             directory = stack[-1]
             if not directory.pending:
@@ -89,17 +117,6 @@ class Scan:
             yield from self._walk(child)
             if child.pending:
                 stack.append(child)
-        if self._batch.sections:
-            yield self._close()
-
-    def _close(self) -> Chunk:
-        batch, self._batch = self._batch, _Batch()
-        files = file_bytes = 0
-        for section in batch.sections:
-            modes = section.rows.mode_column()
-            files += sum(map(stat.S_ISREG, modes))
-            file_bytes += sum(memoryview(section.rows.sizes).cast("Q"))
-        return Chunk(tuple(batch.sections), tuple(batch.origins), pack_sections(batch.sections), batch.entries, files, file_bytes)
 
     def _walk(self, directory: Directory) -> Iterator[Chunk]:
         """List one directory, add its sections, and note its subdirectories in `pending`."""
@@ -120,12 +137,5 @@ class Scan:
             for rows, origins, is_last_part in listing.rows(slice_names):
                 last = at >= len(names) and is_last_part
                 empty = not listing.listed and not listing.incomplete
-                yield from self._add(Section(path, listing.own, rows, first, last, listing.incomplete, empty), origins)
+                yield from self._packing.add(Section(path, listing.own, rows, first, last, listing.incomplete, empty), origins)
                 first = False
-
-    def _add(self, section: Section, origins: Origins | None) -> Iterator[Chunk]:
-        size = len(section.path) + sum(map(len, section.rows[1:])) + 64
-        batch = self._batch
-        if batch.sections and (batch.entries + section.rows.entry_count > CHUNK_ENTRIES or batch.size + size > MAX_CHUNK_BYTES // 2):
-            yield self._close()
-        self._batch.add(section, origins, size)

@@ -57,6 +57,7 @@ class Beside:
         path: The directory.
         lease: The open directory; None if it does not exist (dry run). It belongs to this object until `close`.
         saw: Told of the directory and of entries that stand in it.
+        partial: Whether only some of its names are of interest, so that it need not be listed.
 
     Attributes:
         fd: Its descriptor, or -1.
@@ -67,7 +68,9 @@ class Beside:
         occupied: Whether anything but reserved names stood in it.
     """
 
-    def __init__(self, ground: Ground, path: bytes, lease: Dir | None, saw: Callable[[bytes, Rows], None]) -> None:
+    def __init__(
+        self, ground: Ground, path: bytes, lease: Dir | None, saw: Callable[[bytes, Rows], None], *, partial: bool = False
+    ) -> None:
         self.path = path
         self.fd = lease.fd if lease is not None else -1
         self.own: Entry | None = None
@@ -82,7 +85,8 @@ class Beside:
         self._at = 0
         if lease is not None:
             self.own = own_entry(lease.fd)
-            self._names, self.reserved = list_names(lease.fd)
+            if not partial:
+                self._names, self.reserved = list_names(lease.fd)
         self.occupied = bool(self._names)
 
     def close(self) -> None:
@@ -94,16 +98,10 @@ class Beside:
         """Yield the entries of a section that differ, or that belong to a group of hard links; note what the sender does not have."""
         rows = section.rows
         names = rows.name_list()
-        end = len(self._names) if section.last else bisect_right(self._names, names[-1], self._at) if names else self._at
-        opposite = self._names[self._at : end]
-        self._at = end
-        if opposite != names:
-            self._note_extras(names, opposite)
-            have = set(opposite)
-            opposite = [name for name in names if name in have]
+        opposite = (names if self.fd >= 0 else []) if section.partial else self._beside(section, names)
         ours, files = look(self.fd, opposite, self._missed) if opposite else (Rows(0, b"", b"", b"", b"", b"", b""), Files([], [], []))
         self._saw(self.path, ours)
-        policy = self.policy
+        policy = self.policy = self.policy._replace(ignore_times=True) if section.written else self.policy
         if ours.entry_count == rows.entry_count and not policy.ignore_times and not policy.checksum and self._equal(rows, ours):
             if rows.link_indexes:
                 entries = list(rows.entries())
@@ -125,6 +123,17 @@ class Beside:
             same = not forced and entry[:8] == mine[:8]
             if not same or entry.link_group:
                 yield Opposite(index, entry, mine, Identity(files.devices[at], files.inodes[at]), digests.get(index, b""), same)
+
+    def _beside(self, section: Section, names: list[bytes]) -> list[bytes]:
+        """Return which of the names of a section stand here too, and note those that stand here alone."""
+        end = len(self._names) if section.last else bisect_right(self._names, names[-1], self._at) if names else self._at
+        opposite = self._names[self._at : end]
+        self._at = end
+        if opposite == names:
+            return names
+        self._note_extras(names, opposite)
+        have = set(opposite)
+        return [name for name in names if name in have]
 
     def _equal(self, theirs: Rows, ours: Rows) -> bool:
         ground = self._ground

@@ -137,7 +137,7 @@ class Decisions:
         try:
             if ground.root is not None:
                 lease = self._lease(path)
-            beside = Beside(ground, path, lease, self._elsewhere.saw)
+            beside = Beside(ground, path, lease, self._elsewhere.saw, partial=section.partial)
         except OSError as error:
             if lease is not None:
                 lease.release()

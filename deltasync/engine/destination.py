@@ -49,7 +49,7 @@ class Destination(NamedTuple):
             raise RemoteProtocolError("the peer sent a directory where it had announced none")
         if not section.rows.entry_count:
             return section
-        return Section(section.path, section.own, section.rows._replace(names=self.name), section.first, section.last)
+        return section._replace(rows=section.rows._replace(names=self.name))
 
 
 def open_destination(dest: bytes, tree: Tree, settings: Settings, *, beneath: Root | None = None) -> Destination:

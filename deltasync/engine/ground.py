@@ -19,7 +19,7 @@ from deltasync.tree.entry import Entry
 from deltasync.tree.filters import Filters
 from deltasync.tree.itemize import itemized
 from deltasync.tree.names import join
-from deltasync.tree.plan import Change, Policy, Step, kept_permissions
+from deltasync.tree.plan import Change, Deed, Policy, Step, kept_permissions
 from deltasync.tree.rules import Rule, rules_from_wire
 from deltasync.wire.messages import Item
 from deltasync.wire.settings import Settings
@@ -234,6 +234,10 @@ class Ground:
             self.lines.add(item)
         else:
             self.lines.expect(awaited, item)
+
+    def renamed(self, path: bytes, entry: Entry) -> None:
+        """Tell of an entry that has a new name now, if the user wants to know."""
+        self.item(path, entry, Step(Deed.MAKE, Change.NEW))
 
     def lost(self, directory: bytes, name: bytes, lost: Lost) -> None:
         """Report what of an entry's attributes the system did not permit to be kept."""

@@ -15,9 +15,11 @@ from deltasync.tree.sources import CONTENTS
 from deltasync.wire.messages import Hello, Message, Note, Ready, Setup, Tree
 from deltasync.wire.session import Speaker
 
-__all__ = ["FEATURES", "accept", "ask", "opening", "ready"]
+__all__ = ["FEATURES", "ROUNDS", "accept", "ask", "opening", "ready"]
 
-FEATURES: tuple[str, ...] = ()
+ROUNDS = "rounds"
+"""The feature of live sessions: rounds may follow the tree."""
+FEATURES: tuple[str, ...] = (ROUNDS,)
 """Optional features of this side; those that both sides name are in force."""
 
 PING_SHARE = 3
@@ -50,6 +52,8 @@ def ask(link: Link, setup: Setup, stop: threading.Event, meanwhile: Callable[[],
             message = _awaited(peer, meanwhile)
             while isinstance(message, Note):
                 message = _awaited(peer, meanwhile)
+            if isinstance(message, Hello):
+                peer.features = frozenset(FEATURES) & frozenset(message.features)
             if not isinstance(message, expected):
                 raise RemoteProtocolError(f"the peer sent {type(message).__name__} where {expected.__name__} was due")
     except BaseException:
@@ -80,6 +84,7 @@ def accept(peer: Peer) -> Setup:
     greeting = peer.receive()
     if not isinstance(greeting, Hello):
         raise RemoteProtocolError(f"the peer sent {type(greeting).__name__} where Hello was due")
+    peer.features = frozenset(FEATURES) & frozenset(greeting.features)
     message = peer.receive()
     if not isinstance(message, Setup):
         raise RemoteProtocolError(f"the peer sent {type(message).__name__} where Setup was due")
@@ -116,6 +121,8 @@ def opening(peer: Peer, take: Callable[[Message], bool]) -> Tree:
                 check_name(top)
     except ValueError as error:
         raise RemoteProtocolError(f"the peer sends a tree of an {error}") from error
+    if message.live and ROUNDS not in peer.features:
+        raise RemoteProtocolError("the peer begins a live session without having said that it can")
     # A lone entry may take another name and so another root: that of contents would then be a directory that was never named.
     if message.whole is not (CONTENTS in message.tops) or (message.lone and (message.whole or len(message.tops) != 1)):
         raise RemoteProtocolError("the peer sends a tree that can't be")

@@ -50,6 +50,8 @@ STOP_GRACE_S = 0.25
 BREAK_GRACE_S = 5.0
 """How long a peer that broke the session may take to read what was sent to it, and why it ends."""
 POLL_S = 0.1
+IDLE_POLL_S = 0.25
+"""How often a session in which nothing happens looks whether it shall end."""
 WATCH_S = 0.25
 
 
@@ -65,12 +67,16 @@ class Peer:
         speaker: Whether this side connected.
         stop: Set to end the session from outside.
         ping_s: Send a sign of life when nothing was sent for so long; 0 for never.
+
+    Attributes:
+        features: The optional features that are in force.
     """
 
     def __init__(self, link: Link, speaker: Speaker, stop: threading.Event, *, ping_s: float = 0.0) -> None:
         other = Speaker.RESPONDER if speaker is Speaker.INITIATOR else Speaker.INITIATOR
         self.link = link
         self.stop = stop
+        self.features: frozenset[str] = frozenset()
         self.outbound = Outbound(speaker)
         self.inbound = Inbound(other)
         self._ping_s = ping_s
@@ -168,6 +174,21 @@ class Peer:
         if isinstance(message, Failure):
             raise _as_error(message)
         return message
+
+    def idle(self, left_s: Callable[[], float]) -> Message | None:
+        """Wait with nothing under way; return a message, or None once `left_s` gives no more seconds to wait; `wake` has it asked again.
+
+        Raises:
+            DeltasyncError: As `receive`.
+        """
+        while not self._queue and not self.stop.is_set():
+            with self._changed:
+                wait_s = left_s()
+                if wait_s <= 0:
+                    return None
+                if not self._queue:
+                    self._changed.wait(min(wait_s, IDLE_POLL_S))
+        return self.receive(wait=False)
 
     def check(self) -> None:
         """Raise what ends the session, if anything has; for work that takes long and neither sends nor receives.

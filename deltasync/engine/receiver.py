@@ -5,12 +5,13 @@ from __future__ import annotations
 import stat
 import time
 from array import array
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Generator
+from contextlib import contextmanager, suppress
 
 from deltasync._native.columns import column, packed
 from deltasync.engine.arrivals import Arrivals
 from deltasync.engine.bases import Bases
+from deltasync.engine.changes import Changes
 from deltasync.engine.decisions import Decisions
 from deltasync.engine.deletions import Deletions
 from deltasync.engine.destination import Destination
@@ -34,10 +35,13 @@ from deltasync.wire.messages import (
     FileEnd,
     FileZeros,
     Gaps,
+    Gone,
     Message,
     Owners,
     Pack,
     ReceiverDone,
+    Renames,
+    RoundDone,
     Same,
     SenderDone,
     Tree,
@@ -83,6 +87,7 @@ class Receiver:
         self._watch = watch
         self._directories = Directories(ground)
         self._deletions = Deletions(ground)
+        self._changes = Changes(ground, destination, self._deletions)
         self._links = Links(ground, self._deletions)
         self._pool = Pool(threads, peer.wake)
         self._bases = Bases(ground, peer, self._pool, engine)
@@ -102,17 +107,38 @@ class Receiver:
         Raises:
             DeltasyncError: The session failed; what is done stays, and large files that had begun are kept for a later run.
         """
-        try:
-            while self._end is None or self._arrivals.busy:
-                self._work()
-            self._finish()
-            self._ground.reporter.flush()
+        with self._held():
+            self._receive()
             self._peer.send(self._counts)
-            done = self._next()
+            done = self.next()
             if not isinstance(done, SenderDone):
                 raise RemoteProtocolError(f"the peer sent {type(done).__name__} when everything was done")
             self._done = done
             self._tell(last=True)
+
+    def run_round(self, number: int) -> ReceiverDone:
+        """Receive one round of a live session, and say that it is in place; returns what was done in it.
+
+        Raises:
+            DeltasyncError: As `run`.
+        """
+        with self._held():
+            self._receive()
+            done = self._counts
+            self._peer.send(RoundDone(number, packed("I", self._changes.not_renamed), done))
+            return done
+
+    def _receive(self) -> None:
+        while self._end is None or self._arrivals.busy:
+            self._work()
+        self._finish()
+        self._ground.reporter.flush()
+
+    @contextmanager
+    def _held(self) -> Generator[None]:
+        """Let go of everything in the end; what has come of large files stays for a later run if that is early."""
+        try:
+            yield
         except DeltasyncError:
             self._arrivals.close(keep_partials=True)
             self._directories.settle()
@@ -162,7 +188,8 @@ class Receiver:
     def _ready(self) -> bool:
         return self._arrivals.ready or self._bases.ready
 
-    def _next(self) -> Message:
+    def next(self) -> Message:
+        """Wait for the next message that is no report."""
         while True:
             message = self._peer.receive()
             assert message is not None
@@ -194,6 +221,10 @@ class Receiver:
                 arrivals.end(message)
             case FileAbort():
                 arrivals.abort(message)
+            case Renames():
+                self._changes.rename(message)
+            case Gone():
+                self._changes.remove(message)
             case Owners():
                 self._learn(message)
             case EntriesEnd():

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 
 from deltasync._native.columns import column
 from deltasync.detect.directory import Terms
+from deltasync.detect.revisit import Departed
 from deltasync.detect.scan import Chunk, Scan
 from deltasync.detect.sources import Sources
 from deltasync.engine.contents import Contents
@@ -31,9 +33,11 @@ from deltasync.wire.messages import (
     Applied,
     Entries,
     EntriesEnd,
+    Gone,
     Message,
     Owners,
     ReceiverDone,
+    RoundDone,
     SenderDone,
     Signature,
     Tree,
@@ -63,9 +67,13 @@ class Sender:
         check: Called again and again while something takes long; raises what ends the session.
         threads: Size of the pool; None for what suits this machine.
         engine: What computes checksums, as in `Job`.
+        listing: What lists the tree, or what a round of a live session has to list of it.
+        owners: The names of users and groups that the peer has been told already; None for none.
+        entered: Hears of each directory that is about to be listed, as in `Terms`.
 
     Attributes:
         entries, files, file_bytes: What the scan has seen and sent.
+        sent_at: When it had nothing left to send, by the monotonic clock.
     """
 
     def __init__(
@@ -78,10 +86,14 @@ class Sender:
         *,
         threads: int | None = None,
         engine: str = "auto",
+        listing: Callable[[Terms], Iterable[Chunk | Departed]] = Scan,
+        entered: Callable[[int, bytes, int], bytes | None] | None = None,
+        owners: tuple[OwnerNames, OwnerNames] | None = None,
     ) -> None:
         self._threads = threads
         self._engine = engine
         self.entries = self.files = self.file_bytes = 0
+        self.sent_at = time.monotonic()
         self._sources = sources
         self._settings = settings
         self._watch = watch
@@ -89,8 +101,8 @@ class Sender:
         self._early: list[tuple[bytes, str, ExitCode]] = []
         self._notes = [f"{shown(path)}: skipped, since it is a directory and --recursive is off" for path in sources.passed_over]
         self._read_errors = 0
-        self._scan: Iterator[Chunk] | None = iter(
-            Scan(
+        self._scan: Iterator[Chunk | Departed] | None = iter(
+            listing(
                 Terms(
                     sources,
                     filters,
@@ -99,16 +111,17 @@ class Sender:
                     recursive=settings.recursive,
                     hard_links=settings.hard_links,
                     digest=self._digest if settings.checksum else None,
+                    entered=entered,
                 )
             )
         )
-        self._ready: deque[Chunk] = deque()
+        self._ready: deque[Chunk | Departed] = deque()
         self._ahead = HashesAhead(sources, threads)
         self._open = OpenChunks()
-        self._users = OwnerNames(user_name)
-        self._groups = OwnerNames(group_name)
+        self._users, self._groups = owners or (OwnerNames(user_name), OwnerNames(group_name))
         self._told_at = 0.0
         self._done: ReceiverDone | None = None
+        self._round_done: RoundDone | None = None
 
     def scan_ahead(self) -> bool:
         """Look at a further piece of the tree, or of its large files, before the peer is there; False when enough is ready."""
@@ -121,7 +134,8 @@ class Sender:
             self._scan = None
             return self._ahead.advance()
         self._ready.append(chunk)
-        self._ahead.see(chunk)
+        if isinstance(chunk, Chunk):
+            self._ahead.see(chunk)
         return True
 
     def close(self) -> None:
@@ -134,6 +148,39 @@ class Sender:
         Raises:
             DeltasyncError: The session failed.
         """
+        with self._held(peer, reporter):
+            self._send_tree(live=False)
+        peer.send(self.counts)
+        self._tell(last=True)
+
+    def run_tree(self, peer: Peer, reporter: Reporter) -> RoundDone:
+        """Send the tree of a live session, which goes on.
+
+        Raises:
+            DeltasyncError: The session failed.
+        """
+        with self._held(peer, reporter):
+            self._send_tree(live=True)
+        self._tell(last=True)
+        assert self._round_done is not None
+        return self._round_done
+
+    def run_round(self, peer: Peer, reporter: Reporter, opening: Iterable[Message]) -> RoundDone:
+        """Send a further round of a live session, which begins with some messages.
+
+        Raises:
+            DeltasyncError: The session failed.
+        """
+        with self._held(peer, reporter):
+            for message in opening:
+                peer.send(message)
+            self._send_all()
+        assert self._round_done is not None
+        return self._round_done
+
+    @contextmanager
+    def _held(self, peer: Peer, reporter: Reporter) -> Generator[None]:
+        """Have what is needed while something is sent, and let go of it."""
         self._ahead.stop()
         sources, self._peer, self._reporter = self._sources, peer, reporter
         self._out = Outflow(peer, self._settings, reporter)
@@ -141,28 +188,34 @@ class Sender:
         self._contents = Contents(peer, sources, self._out, pool)
         two_rounds = not self._settings.block_bytes
         self._deltas = Deltas(peer, sources, self._out, pool, self._engine, self._ahead.leaves, self._contents.want, two_rounds=two_rounds)
-        for path, error in sources.missing:
-            self._read_errors += 1
-            self._early.append((path, reason(error, "this source can't be sent"), ExitCode.PARTIAL))
-        peer.send(Tree(sources.whole, sources.tops, sources.lone, len(sources.missing)))
         try:
-            while self._done is None:
-                self._work()
+            yield
         finally:
             self._deltas.close()
             self._contents.close()
             pool.close()
-        peer.send(self._counts)
-        self._tell(last=True)
+
+    def _send_tree(self, *, live: bool) -> None:
+        sources = self._sources
+        for path, error in sources.missing:
+            self._read_errors += 1
+            self._early.append((path, reason(error, "this source can't be sent"), ExitCode.PARTIAL))
+        self._peer.send(Tree(sources.whole, sources.tops, sources.lone, len(sources.missing), live))
+        self._send_all()
+
+    def _send_all(self) -> None:
+        while self._done is None:
+            self._work()
 
     @property
     def tally(self) -> Tally:
         """What is counted so far, from `run` on; before the receiver has told, a file that was sent counts as changed."""
         sent = self._out.files_sent
-        return Tally(self.entries + self._sources.whole, self._counts, self._done or ReceiverDone(sent, sent, 0, 0, 0, 0, 0, 0))
+        return Tally(self.entries + self._sources.whole, self.counts, self._done or ReceiverDone(sent, sent, 0, 0, 0, 0, 0, 0))
 
     @property
-    def _counts(self) -> SenderDone:
+    def counts(self) -> SenderDone:
+        """What this side counts."""
         return SenderDone(self.files, self.file_bytes, self._out.literal_bytes)
 
     def _work(self) -> None:
@@ -181,6 +234,7 @@ class Sender:
             self._list()
         else:
             self._reporter.flush()
+            self.sent_at = time.monotonic()
             answer = self._peer.receive(until=lambda: self._deltas.ready)
             if answer is not None:
                 self._take(answer)
@@ -197,11 +251,12 @@ class Sender:
             self._deltas.applied(_ids(message.ids))
         elif isinstance(message, WantWhole):
             self._deltas.whole(_ids(message.ids))
-        elif isinstance(message, ReceiverDone):
+        elif isinstance(message, (ReceiverDone, RoundDone)):
             if self._scan is not None or self._ready or len(self._open) or self._contents.busy or self._deltas.busy:
                 raise RemoteProtocolError("the peer was done before it had everything")
             self._open.conclude()
-            self._done = message
+            self._done = message if isinstance(message, ReceiverDone) else message.done
+            self._round_done = message if isinstance(message, RoundDone) else None
         elif not self._reporter.take(message):
             raise RemoteProtocolError(f"the peer sent {type(message).__name__} to a sender")
 
@@ -217,6 +272,8 @@ class Sender:
         chunk = self._ready.popleft() if self._ready else next(self._scan, None) if self._scan is not None else None
         if chunk is None:
             self._scan = None
+        elif isinstance(chunk, Departed):
+            self._peer.send(Gone(chunk.paths))
         else:
             self._send_chunk(chunk)
         if self._scan is None and not self._ready:

@@ -126,7 +126,12 @@ def _receive(peer: Peer, setup: Setup, limits: Limits, reporter: RemoteReporter)
     tree = opening(peer, reporter.take)
     dest, settings, far = setup.places[0], setup.settings, limits.to_remote
     with receiving(peer, tree, dest, settings, filters, reporter, to_remote=far, beneath=limits.beneath) as (ground, destination):
-        Receiver(peer, ground, destination, tree).run()
+        if tree.live:
+            from deltasync.engine.live_receiver import receive_live
+
+            receive_live(peer, ground, destination, tree)
+        else:
+            Receiver(peer, ground, destination, tree).run()
 
 
 def _filters(settings: Settings) -> Filters:

@@ -7,7 +7,8 @@ what travels, what waits and what is compared: two directories that are equal ha
 Layout of a chunk: sections one after the other, each
 
     u16 path length, path        the directory, relative to the root
-    u8  flags                    1 first of the directory, 2 last of it, 4 incomplete (read errors), 8 nothing at all is in it
+    u8  flags                    1 first of the directory, 2 last of it, 4 incomplete (read errors), 8 nothing at all is in it,
+                                 16 only some of its names are here, 32 contents may differ where times and sizes don't
     u32 mode, i64 mtime_ns, u32 uid, u32 gid       the directory's own attributes
     u32 count                    entries in this section, 0..MAX_SECTION_ENTRIES
     u32 names length, u32 targets length, u16 rdev count, u32 link count, u8 digests (0 or 1)
@@ -29,7 +30,7 @@ from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import NamedTuple
 
-from deltasync._native.columns import column
+from deltasync._native.columns import column, packed
 from deltasync.tree.entry import NO_GROUP, Entry
 from deltasync.tree.names import MAX_NAME_BYTES, RESERVED_PREFIX, check_path
 
@@ -52,7 +53,7 @@ DIGEST_BYTES = 32
 NO_DIGEST = bytes(DIGEST_BYTES)
 """Stands for a digest that could not be made; it equals no file's."""
 
-_FIRST, _LAST, _INCOMPLETE, _EMPTY = 1, 2, 4, 8
+_FIRST, _LAST, _INCOMPLETE, _EMPTY, _PARTIAL, _WRITTEN = 1, 2, 4, 8, 16, 32
 _KNOWN_KINDS = frozenset((stat.S_IFREG, stat.S_IFDIR, stat.S_IFLNK, stat.S_IFIFO, stat.S_IFSOCK, stat.S_IFCHR, stat.S_IFBLK))
 _DEVICES = frozenset((stat.S_IFCHR, stat.S_IFBLK))
 _PATH = struct.Struct("<H")
@@ -74,6 +75,22 @@ class Rows(NamedTuple):
     link_indexes: bytes = b""
     link_groups: bytes = b""
     digests: bytes = b""
+
+    @classmethod
+    def of(cls, entries: Sequence[Entry]) -> Rows:
+        """Pack entries; their hard links are left out."""
+        names, modes, sizes, mtimes_ns, uids, gids, *_ = list(zip(*entries, strict=True)) or [()] * 9
+        return cls(
+            len(entries),
+            b"\0".join(names),
+            packed("I", modes),
+            packed("Q", sizes),
+            packed("q", mtimes_ns),
+            packed("I", uids),
+            packed("I", gids),
+            b"\0".join([entry.target for entry in entries if entry.kind == stat.S_IFLNK]),
+            packed("Q", [entry.rdev for entry in entries if entry.kind in _DEVICES]),
+        )
 
     def name_list(self) -> list[bytes]:
         """The names, ascending."""
@@ -114,6 +131,20 @@ class Rows(NamedTuple):
         uids, gids = column("I", self.uids), column("I", self.gids)
         return [Entry(names[at], modes[at], sizes[at], mtimes_ns[at], uids[at], gids[at]) for at in indexes]
 
+    def subset(self, indexes: Sequence[int]) -> Rows:
+        """Return the rows at some ascending indexes; digests and hard links are left out."""
+        names = self.name_list()
+        widths = ((self.modes, 4), (self.sizes, 8), (self.mtimes_ns, 8), (self.uids, 4), (self.gids, 4))
+        columns = [b"".join([column_bytes[width * at : width * (at + 1)] for at in indexes]) for column_bytes, width in widths]
+        made = Rows(len(indexes), b"\0".join([names[at] for at in indexes]), *columns)
+        if not self.targets and not self.rdevs:
+            return made
+        wanted = set(indexes)
+        kept = [entry for at, entry in enumerate(self.entries()) if at in wanted]
+        targets = b"\0".join([entry.target for entry in kept if entry.kind == stat.S_IFLNK])
+        devices = b"".join([entry.rdev.to_bytes(8, "little") for entry in kept if entry.kind in _DEVICES])
+        return made._replace(targets=targets, rdevs=devices)
+
     def digest_map(self) -> dict[int, bytes]:
         """Digest of each regular file by its index; empty unless digests travel."""
         if not self.digests:
@@ -140,6 +171,8 @@ class Section(NamedTuple):
         last: Whether it is its last.
         incomplete: Whether entries may be missing because the directory could not be read in full; nothing may be deleted by it.
         empty: Whether nothing at all is in the directory, before any filter.
+        partial: Whether only some names of the directory are listed, in a live session; the others are as they were.
+        written: Whether its regular files were written to, so that their contents may differ though times and sizes don't.
     """
 
     path: bytes
@@ -149,6 +182,8 @@ class Section(NamedTuple):
     last: bool = True
     incomplete: bool = False
     empty: bool = False
+    partial: bool = False
+    written: bool = False
 
 
 def pack_sections(sections: Sequence[Section]) -> bytes:
@@ -157,6 +192,7 @@ def pack_sections(sections: Sequence[Section]) -> bytes:
     for section in sections:
         own, rows = section.own, section.rows
         flags = _FIRST * section.first | _LAST * section.last | _INCOMPLETE * section.incomplete | _EMPTY * section.empty
+        flags |= _PARTIAL * section.partial | _WRITTEN * section.written
         header = _HEADER.pack(
             flags,
             own.mode,
@@ -210,7 +246,7 @@ def _unpack_one(chunk: bytes, at: int) -> tuple[Section, int]:
     at += length
     flags, mode, mtime_ns, uid, gid, count, names, targets, rdevs, links, digests = _HEADER.unpack_from(chunk, at)
     at += _HEADER.size
-    if count > MAX_SECTION_ENTRIES or links > count or rdevs > count or flags > 15 or digests > 1:
+    if count > MAX_SECTION_ENTRIES or links > count or rdevs > count or flags > 63 or digests > 1:
         raise ValueError("a section's header is beyond its limits")
     if not stat.S_ISDIR(mode) or mode > 0xFFFF:
         raise ValueError("a section is of no directory")
@@ -230,7 +266,8 @@ def _unpack_one(chunk: bytes, at: int) -> tuple[Section, int]:
         if at > len(chunk):
             raise ValueError("a chunk of entries is cut short")
     own = Entry(b"", mode, 0, mtime_ns, uid, gid)
-    return Section(path, own, rows, bool(flags & _FIRST), bool(flags & _LAST), bool(flags & _INCOMPLETE), bool(flags & _EMPTY)), at
+    flag_values = (bool(flags & flag) for flag in (_FIRST, _LAST, _INCOMPLETE, _EMPTY, _PARTIAL, _WRITTEN))
+    return Section(path, own, rows, *flag_values), at
 
 
 def _check_rows(rows: Rows) -> int:

@@ -35,6 +35,7 @@ from deltasync.wire.messages import (
     FileEnd,
     FileZeros,
     Gaps,
+    Gone,
     Hello,
     Items,
     Message,
@@ -44,6 +45,9 @@ from deltasync.wire.messages import (
     Ping,
     Ready,
     ReceiverDone,
+    Renames,
+    Round,
+    RoundDone,
     Same,
     SenderDone,
     Setup,
@@ -79,6 +83,10 @@ _CONTROL: dict[type[msgspec.Struct], Type] = {
     Applied: Type.APPLIED,
     Items: Type.ITEMS,
     ReceiverDone: Type.RECEIVER_DONE,
+    Round: Type.ROUND,
+    Renames: Type.RENAMES,
+    Gone: Type.GONE,
+    RoundDone: Type.ROUND_DONE,
 }
 _ENCODER = msgspec.msgpack.Encoder()
 _COUNT = struct.Struct("<I")

@@ -42,6 +42,7 @@ __all__ = [
     "MAX_ID",
     "MAX_OPEN_CHUNKS",
     "MAX_PACK_FILES",
+    "MAX_PATHS",
     "MAX_SIGNATURE_BLOCKS",
     "MAX_ZEROS_BYTES",
     "MIN_BLOCK_BYTES",
@@ -56,6 +57,7 @@ __all__ = [
     "FileEnd",
     "FileZeros",
     "Gaps",
+    "Gone",
     "Hello",
     "Items",
     "Message",
@@ -65,6 +67,9 @@ __all__ = [
     "Ping",
     "Ready",
     "ReceiverDone",
+    "Renames",
+    "Round",
+    "RoundDone",
     "Same",
     "SenderDone",
     "Setup",
@@ -82,6 +87,8 @@ MAX_CHUNK_ENTRIES = 4096
 """Most entries in one `Entries` message, over all of its sections."""
 MAX_OPEN_CHUNKS = 16
 """Most chunks that may be on their way without the receiver's `Want`."""
+MAX_PATHS = 4096
+"""Most paths in one `Gone`, and most pairs in one `Renames`."""
 
 Path = Annotated[bytes, msgspec.Meta(max_length=1 << 18)]
 Text = Annotated[str, msgspec.Meta(max_length=4096)]
@@ -128,6 +135,10 @@ class Type(IntEnum):
     APPLIED = 0x25
     WANT_WHOLE = 0x26
     RECEIVER_DONE = 0x2F
+
+    ROUND = 0x30
+    GONE = 0x31
+    ROUND_DONE = 0x38
 
 
 class Hello(msgspec.Struct, frozen=True, array_like=True):
@@ -191,12 +202,14 @@ class Tree(msgspec.Struct, frozen=True, array_like=True):
         tops: The sources as the root sees them: `b""` for contents, else the name.
         lone: The tree is one entry that is no directory, so that a destination that does not exist is its new name.
         missing: Sources that are not there; nothing may be deleted then.
+        live: Whether rounds follow, until the sender ends the session.
     """
 
     whole: bool
     tops: Annotated[tuple[Path, ...], msgspec.Meta(max_length=65536)]
     lone: bool
     missing: Count = 0
+    live: bool = False
 
 
 class Owners(msgspec.Struct, frozen=True, array_like=True):
@@ -211,6 +224,24 @@ class EntriesEnd(msgspec.Struct, frozen=True, array_like=True):
 
     entries: Count
     read_errors: Count
+
+
+class Round(msgspec.Struct, frozen=True, array_like=True):
+    """A further round of a live session: what has changed since the one before; rounds are numbered from 1, the tree being round 0."""
+
+    number: Count
+
+
+class Renames(msgspec.Struct, frozen=True, array_like=True):
+    """Entries that have another name now, in the order in which they were renamed: from, to."""
+
+    pairs: Annotated[tuple[tuple[Path, Path], ...], msgspec.Meta(max_length=MAX_PATHS)]
+
+
+class Gone(msgspec.Struct, frozen=True, array_like=True):
+    """Entries that the sender had and has no more; what was in a directory comes before it."""
+
+    paths: Annotated[tuple[Path, ...], msgspec.Meta(max_length=MAX_PATHS)]
 
 
 class SenderDone(msgspec.Struct, frozen=True, array_like=True):
@@ -232,6 +263,20 @@ class ReceiverDone(msgspec.Struct, frozen=True, array_like=True):
     cloned: Count
     staged: Count
     in_place: Count
+
+
+class RoundDone(msgspec.Struct, frozen=True, array_like=True):
+    """A round of a live session is in place: its counts.
+
+    Attributes:
+        number: Which; the tree is round 0.
+        not_renamed: Numbers of the pairs, counted over the round, that could not be renamed, packed as u32.
+        done: What was done in it.
+    """
+
+    number: Count
+    not_renamed: Packed
+    done: ReceiverDone
 
 
 class Want(msgspec.Struct, frozen=True, array_like=True):
@@ -316,6 +361,9 @@ Message = (
     | FileAbort
     | FileCopy
     | Gaps
+    | Round
+    | Renames
+    | Gone
     | SenderDone
     | Want
     | WantDeferred
@@ -324,4 +372,5 @@ Message = (
     | Signature
     | Items
     | ReceiverDone
+    | RoundDone
 )

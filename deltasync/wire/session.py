@@ -43,6 +43,7 @@ class State(Enum):
     START = auto()
     GREETED = auto()
     SENDER_OPEN = auto()
+    CHANGING = auto()
     LISTING = auto()
     SENDING = auto()
     RECEIVING = auto()
@@ -50,7 +51,7 @@ class State(Enum):
 
 
 _FILE = (Type.PACK, Type.SAME, Type.FILE_BEGIN, Type.FILE_DATA, Type.FILE_ZEROS, Type.FILE_END, Type.FILE_ABORT)
-_DELTA_FROM_SENDER = (Type.FILE_COPY, Type.GAPS, Type.RENAMES)
+_DELTA_FROM_SENDER = (Type.FILE_COPY, Type.GAPS)
 _DELTA_FROM_RECEIVER = (Type.SIGNATURE, Type.RESUME, Type.APPLIED, Type.WANT_WHOLE)
 _ANYTIME = (Type.TROUBLE, Type.NOTE, Type.PING)
 
@@ -62,18 +63,25 @@ TRANSITIONS: dict[State, dict[Type, State]] = {
         Type.TREE: State.LISTING,
         Type.FAILURE: State.DONE,
     },
+    State.CHANGING: {
+        **dict.fromkeys((*_ANYTIME, Type.RENAMES, Type.GONE), State.CHANGING),
+        **dict.fromkeys((Type.OWNERS, Type.ENTRIES), State.LISTING),
+        Type.ENTRIES_END: State.SENDING,
+        Type.FAILURE: State.DONE,
+    },
     State.LISTING: {
-        **dict.fromkeys((*_ANYTIME, *_FILE, *_DELTA_FROM_SENDER, Type.OWNERS, Type.ENTRIES), State.LISTING),
+        **dict.fromkeys((*_ANYTIME, *_FILE, *_DELTA_FROM_SENDER, Type.OWNERS, Type.ENTRIES, Type.GONE), State.LISTING),
         Type.ENTRIES_END: State.SENDING,
         Type.FAILURE: State.DONE,
     },
     State.SENDING: {
         **dict.fromkeys((*_ANYTIME, *_FILE, *_DELTA_FROM_SENDER), State.SENDING),
+        Type.ROUND: State.CHANGING,
         Type.SENDER_DONE: State.DONE,
         Type.FAILURE: State.DONE,
     },
     State.RECEIVING: {
-        **dict.fromkeys((*_ANYTIME, *_DELTA_FROM_RECEIVER, Type.WANT, Type.WANT_DEFERRED, Type.ITEMS), State.RECEIVING),
+        **dict.fromkeys((*_ANYTIME, *_DELTA_FROM_RECEIVER, Type.WANT, Type.WANT_DEFERRED, Type.ITEMS, Type.ROUND_DONE), State.RECEIVING),
         Type.RECEIVER_DONE: State.DONE,
         Type.FAILURE: State.DONE,
     },

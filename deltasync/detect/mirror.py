@@ -1,0 +1,183 @@
+"""What the peer holds of the source, as far as this side has listed it: the sender's memory in a live session.
+
+A directory costs what its names cost and some 64 bytes an entry. Rows are the bytes of the columns in which entries travel, so that to
+tell whether an entry has changed is to compare two short strings.
+"""
+
+from __future__ import annotations
+
+import stat
+import struct
+from collections.abc import Iterator
+
+from deltasync.tree.names import join, split
+from deltasync.tree.rows import Rows, Section
+
+__all__ = ["Mirror", "rows_of"]
+
+_MODE = struct.Struct("<I")
+_ROW = struct.Struct("<IQqII")
+
+
+def rows_of(rows: Rows) -> Iterator[tuple[bytes, bytes]]:
+    """Yield the name of each entry, and its attributes as bytes that are equal if these are."""
+    names = rows.name_list()
+    modes, sizes, mtimes_ns, uids, gids = rows.modes, rows.sizes, rows.mtimes_ns, rows.uids, rows.gids
+    if not rows.targets and not rows.rdevs:
+        for at, name in enumerate(names):
+            four, eight = 4 * at, 8 * at
+            attributes = (
+                modes[four : four + 4]
+                + sizes[eight : eight + 8]
+                + mtimes_ns[eight : eight + 8]
+                + uids[four : four + 4]
+                + gids[four : four + 4]
+            )
+            yield name, attributes
+        return
+    for at, entry in enumerate(rows.entries()):
+        four, eight = 4 * at, 8 * at
+        numbers = modes[four : four + 4] + sizes[eight : eight + 8] + mtimes_ns[eight : eight + 8]
+        yield entry.name, numbers + uids[four : four + 4] + gids[four : four + 4] + entry.target + entry.rdev.to_bytes(8, "little")
+
+
+class Mirror:
+    """Entries by directory.
+
+    Attributes:
+        owed: Entries that were forgotten since `settle` was last called: the peer may still have them.
+    """
+
+    def __init__(self) -> None:
+        self._directories: dict[bytes, dict[bytes, bytes]] = {b"": {}}
+        self.owed: list[bytes] = []
+        self._moved: list[tuple[bytes, bytes]] = []
+
+    def __len__(self) -> int:
+        return sum(map(len, self._directories.values()))
+
+    def record(self, section: Section) -> None:
+        """Take note of entries that are listed; what a whole directory had before and has no more is left to `missing`."""
+        self._directories.setdefault(section.path, {}).update(rows_of(section.rows))
+        directory, name = split(section.path)
+        above = self._directories.get(directory, {})
+        if section.path and name in above:
+            own = section.own
+            above[name] = _ROW.pack(own.mode, 0, own.mtime_ns, own.uid, own.gid) + above[name][_ROW.size :]
+
+    def row(self, path: bytes) -> bytes | None:
+        """Return the attributes of an entry, or None if the peer does not have it."""
+        directory, name = split(path)
+        return self._directories.get(directory, {}).get(name)
+
+    def kind(self, path: bytes) -> int:
+        """Return the type of an entry (`stat.S_IFDIR` and the like), 0 if the peer does not have it."""
+        row = self.row(path)
+        return 0 if row is None else kind_of(row)
+
+    def directory(self, path: bytes) -> dict[bytes, bytes] | None:
+        """Return the rows of a directory by name, not to be changed; None for one that is not known."""
+        return self._directories.get(path)
+
+    def forget(self, path: bytes) -> list[bytes]:
+        """Forget an entry and what is beneath it; return their paths, those in a directory before it; none if it is not known."""
+        directory, name = split(path)
+        row = self._directories.get(directory, {}).pop(name, None)
+        if row is None:
+            return []
+        gone = [*self._emptied(path), path]
+        self.owed += gone
+        return gone
+
+    def _emptied(self, path: bytes) -> Iterator[bytes]:
+        stack = [path]
+        found: list[bytes] = []
+        while stack:
+            directory = stack.pop()
+            for name, row in self._directories.pop(directory, {}).items():
+                found.append(join(directory, name))
+                if kind_of(row) == stat.S_IFDIR:
+                    stack.append(found[-1])
+        # What is beneath comes behind its directory; in the end every directory shall come behind what is in it.
+        return reversed(found)
+
+    def settle(self) -> None:
+        """Take note that the peer has done all that was said."""
+        self.owed.clear()
+        self._moved.clear()
+
+    def rename(self, old: bytes, new: bytes) -> bool:
+        """Move an entry and all beneath it, making the directory of its new name if there is none.
+
+        Returns: False, and nothing is changed, if the peer could not do the same.
+        """
+        row, there = self.row(old), self.kind(new)
+        directory, name = split(new)
+        if row is None or (new + b"/").startswith(old + b"/"):
+            return False
+        is_directory = kind_of(row) == stat.S_IFDIR
+        if there and (is_directory or there == stat.S_IFDIR):
+            return False
+        if not self._made(directory):
+            return False
+        old_directory, old_name = split(old)
+        del self._directories[old_directory][old_name]
+        self._directories[directory][name] = row
+        if is_directory:
+            self._move(old, new)
+        self._moved.append((old, new))
+        return True
+
+    def _made(self, directory: bytes) -> bool:
+        """Add a directory and those above it as far as they are missing; False if something else is known in the place of one."""
+        missing: list[bytes] = []
+        while directory not in self._directories:
+            if self.row(directory) is not None:
+                return False
+            missing.append(directory)
+            directory = split(directory)[0]
+        for path in reversed(missing):
+            parent, name = split(path)
+            self._directories[parent][name] = _ROW.pack(stat.S_IFDIR, 0, 0, 0, 0)
+            self._directories[path] = {}
+        return True
+
+    def _move(self, old: bytes, new: bytes) -> None:
+        stack = [b""]
+        while stack:
+            beneath = stack.pop()
+            rows = self._directories.pop(old + beneath, None)
+            if rows is None:
+                continue
+            self._directories[new + beneath] = rows
+            stack += [beneath + b"/" + name for name, row in rows.items() if kind_of(row) == stat.S_IFDIR]
+
+    def lost(self, since: Mirror) -> Iterator[bytes]:
+        """Yield what the peer may have by this and not by a later mirror, what is in a directory before it; no path twice."""
+        told: set[bytes] = set()
+        moved = ((new, old) for old, new in reversed(self._moved))
+        earlier = (old + path[len(new) :] for new, old in moved for path in [*self.paths(new), new])
+        for path in (*self.owed, *earlier, *self.paths()):
+            if path not in told and since.lacks(path):
+                told.add(path)
+                yield path
+
+    def paths(self, top: bytes = b"") -> Iterator[bytes]:
+        """Yield every entry beneath a directory, those in a directory before it."""
+        stack = [top]
+        order: list[bytes] = []
+        while stack:
+            directory = stack.pop()
+            order.append(directory)
+            stack += [join(directory, name) for name, row in self._directories.get(directory, {}).items() if kind_of(row) == stat.S_IFDIR]
+        for directory in reversed(order):
+            yield from (join(directory, name) for name in self._directories.get(directory, {}))
+
+    def lacks(self, path: bytes) -> bool:
+        """Tell whether the peer does not have an entry."""
+        return self.row(path) is None
+
+
+def kind_of(row: bytes) -> int:
+    """Return the type of an entry from its row."""
+    return stat.S_IFMT(_MODE.unpack_from(row)[0])

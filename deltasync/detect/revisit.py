@@ -1,0 +1,329 @@
+"""A round's look at the source: the marked places are looked at, compared with what the peer holds, and what differs is listed.
+
+What comes of it is, in this order: renames, which the peer can do by itself; then, mixed, chunks of entries and names that are gone, each
+before the entry that takes its place.
+"""
+
+from __future__ import annotations
+
+import errno
+import math
+import os
+import stat
+from array import array
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, suppress
+from typing import NamedTuple
+
+from deltasync.detect.directory import Directory, Listing, Origins, Terms
+from deltasync.detect.mirror import Mirror, rows_of
+from deltasync.detect.scan import SLICE_ENTRIES, Chunk, Packing, Scan
+from deltasync.detect.worklist import Batch, Dirty, Mark
+from deltasync.fs.listing import look, own_entry
+from deltasync.tree.entry import Entry
+from deltasync.tree.names import MAX_NAME_BYTES, MAX_PATH_BYTES, is_reserved, join, split
+from deltasync.tree.rows import Rows, Section
+
+__all__ = ["Departed", "Revisit"]
+
+_NOT_THERE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
+_TOLD_PATHS = 1024
+_NEVER_NS = 1 << 64
+_LOOK = Dirty(Mark.LOOK, math.inf, 0.0)
+
+
+class Departed(NamedTuple):
+    """Entries that are gone; what was in a directory stands before it."""
+
+    paths: tuple[bytes, ...]
+
+
+class _Found(NamedTuple):
+    """What was found of the names that were looked for in a directory.
+
+    Attributes:
+        own: The directory's own attributes.
+        rows: Those that are there.
+        origins: The sources that they are from; None if all are from the first.
+        failed: Names that can't be looked at.
+    """
+
+    own: Entry
+    rows: Rows
+    origins: Origins | None
+    failed: set[bytes]
+
+
+class Revisit:
+    """Looks at the places of a batch; iterate once over what has changed.
+
+    Args:
+        terms: What is looked at, and how; the sources have been opened for this.
+        mirror: What the peer holds; it follows what is listed.
+        batch: Which places.
+        deletes: Whether the peer is told what is gone.
+        wall: Turns a time of the batch's clock into seconds since the epoch.
+
+    Attributes:
+        renames: Pairs of old and new path, in their order; known at once.
+        listed: How many directories were listed.
+        vanished: Directories that are not where they were; a moment later it may show where they are.
+    """
+
+    def __init__(self, terms: Terms, mirror: Mirror, batch: Batch, *, deletes: bool, clock_offset_s: float) -> None:
+        self._terms = terms
+        self._mirror = mirror
+        self._batch = batch
+        self._deletes = deletes
+        self._offset_s = clock_offset_s
+        self._packing = Packing(mirror.record)
+        self._scan = Scan(terms, self._packing)
+        self.renames: list[tuple[bytes, bytes]] = []
+        self._touched: set[bytes] = set()
+        self.listed = 0
+        self.vanished: list[bytes] = []
+        for old, new in batch.renames:
+            above = split(new)[0]
+            while mirror.directory(above) is None:
+                # It is new as well, and made for the rename: what it is and what else is in it has to be told.
+                self._add(above, Mark.LOOK | Mark.TREE)
+                above = split(above)[0]
+            if deletes and mirror.rename(old, new):
+                self.renames.append((old, new))
+                self._touched |= {split(old)[0], split(new)[0]}
+            else:
+                self._add(new, Mark.LOOK | Mark.WRITTEN | Mark.TREE)
+        if deletes and terms.entered is not None:
+            for directory, names in list(batch.names.items()):
+                for path in [join(directory, name) for name, dirty in names.items() if dirty.mark & Mark.TREE]:
+                    self._find_renamed(path, terms.entered)
+
+    def _find_renamed(self, top: bytes, entered: Callable[[int, bytes, int], bytes | None]) -> None:
+        """Find directories in a new one that were renamed into it before it was watched, and watch all that are in it."""
+        pending = [top] if self._mirror.directory(top) is None else []
+        while pending:
+            path = pending.pop()
+            for index in self._origins(path):
+                # What can't be opened or listed is found again, and told, when it is listed in its turn.
+                with suppress(OSError), self._terms.sources.roots[index].dir(path) as lease:
+                    old = entered(index, path, lease.fd)
+                    if old is not None and self._is_gone(old) and self._mirror.rename(old, path):
+                        self.renames.append((old, path))
+                        self._touched |= {split(old)[0], split(path)[0], path}
+                    else:
+                        pending += self._directories_in(path, lease.fd)
+
+    def _is_gone(self, path: bytes) -> bool:
+        directory, name = split(path)
+        for index in self._origins(path):
+            try:
+                with self._terms.sources.roots[index].dir(directory) as lease:
+                    os.stat(name, dir_fd=lease.fd, follow_symlinks=False)
+            except OSError:
+                continue
+            return False
+        return True
+
+    def _directories_in(self, path: bytes, dir_fd: int) -> list[bytes]:
+        excluded = self._terms.filters.for_directory(path)
+        with os.scandir(dir_fd) as entries:
+            names = [os.fsencode(entry.name) for entry in entries if entry.is_dir(follow_symlinks=False)]
+        return [join(path, name) for name in names if not is_reserved(name) and not (excluded is not None and excluded(name, True))]
+
+    def _add(self, path: bytes, mark: Mark) -> None:
+        directory, name = split(path)
+        names = self._batch.names.setdefault(directory, {})
+        known = names.get(name)
+        names[name] = Dirty(mark, math.inf, 0.0) if known is None else known._replace(mark=known.mark | mark)
+
+    def __iter__(self) -> Iterator[Chunk | Departed]:
+        batch = self._batch
+        if batch.everything is not None:
+            yield from self._beneath(b"", batch.everything)
+        else:
+            for directory, since in batch.directories.items():
+                yield from self._listed(directory, since, [])
+            for directory in sorted({*batch.names, *self._touched}):
+                yield from self._looked(directory, batch.names.get(directory, {}))
+        yield from self._packing.close()
+
+    # A directory with names that are known to be worth a look ------------------------------------------------------------------------
+
+    def _looked(self, directory: bytes, wanted: Mapping[bytes, Dirty]) -> Iterator[Chunk | Departed]:
+        """Look at names in a directory."""
+        names = sorted(name for name in wanted if not is_reserved(name))
+        for at in range(0, max(len(names), 1), SLICE_ENTRIES):
+            yield from self._looked_slice(directory, names[at : at + SLICE_ENTRIES], wanted)
+
+    def _looked_slice(self, directory: bytes, names: list[bytes], wanted: Mapping[bytes, Dirty]) -> Iterator[Chunk | Departed]:
+        found = self._find(directory, names)
+        if found is None:
+            if directory and not self._mirror.lacks(directory):
+                self.vanished.append(directory)
+            return
+        gone, plain, written, directories = self._compared(directory, names, wanted, found)
+        if gone and self._deletes:
+            yield from _departed(gone)
+        for indexes, is_written in ((plain, False), (written, True)):
+            # One section at least, since the directory's own time changes with what is in it.
+            if indexes or (not is_written and not written):
+                rows = found.rows if len(indexes) == found.rows.entry_count else found.rows.subset(indexes)
+                origins = None if found.origins is None else array("I", [found.origins[at] for at in indexes])
+                section = Section(directory, found.own, rows, partial=True, written=is_written)
+                yield from self._packing.add(section, origins)
+        for name in directories:
+            path, dirty = join(directory, name), wanted[name]
+            if self._mirror.directory(path) is None:
+                yield from self._scan.beneath(Directory(path, self._origins(path), []))
+            elif dirty.mark & Mark.TREE:
+                yield from self._beneath(path, dirty.seen_at)
+            else:
+                yield from self._looked_slice(path, [], {})
+
+    def _compared(
+        self, directory: bytes, names: list[bytes], wanted: Mapping[bytes, Dirty], found: _Found
+    ) -> tuple[list[bytes], list[int], list[int], list[bytes]]:
+        """Return the paths that are gone, the indexes of what has changed and of what was written to, and the directories."""
+        mirror, known = self._mirror, self._mirror.directory(directory) or {}
+        gone: list[bytes] = []
+        plain: list[int] = []
+        written: list[int] = []
+        directories: list[bytes] = []
+        there: set[bytes] = set()
+        modes = found.rows.mode_column()
+        for at, (name, row) in enumerate(rows_of(found.rows)):
+            there.add(name)
+            before, mark, path = known.get(name), wanted[name].mark, join(directory, name)
+            if before is not None and stat.S_IFMT(modes[at]) != mirror.kind(path):
+                gone += mirror.forget(path)
+            if stat.S_ISDIR(modes[at]):
+                directories.append(name)
+            if mark & Mark.WRITTEN and stat.S_ISREG(modes[at]):
+                written.append(at)
+            elif row != before:
+                plain.append(at)
+        for name in names:
+            if name not in there and name not in found.failed and name in known:
+                gone += mirror.forget(join(directory, name))
+        return gone, plain, written, directories
+
+    def _find(self, directory: bytes, names: list[bytes]) -> _Found | None:
+        """Look at names in all sources that have the directory; the first that has a name gives its entry. None without a directory."""
+        missing: set[bytes] = set()
+        failed: set[bytes] = set()
+
+        def missed(name: bytes, error: OSError) -> None:
+            if error.errno in _NOT_THERE:
+                missing.add(name)
+            else:
+                failed.add(name)
+                self._terms.failed(join(directory, name), error)
+
+        with ExitStack() as stack:
+            opened: list[tuple[int, int]] = []
+            for index in self._origins(directory):
+                try:
+                    opened.append((index, stack.enter_context(self._terms.sources.roots[index].dir(directory)).fd))
+                except OSError as error:
+                    if error.errno not in _NOT_THERE:
+                        self._terms.failed(directory, error)
+                        return None
+            if not opened:
+                return None
+            own = own_entry(opened[0][1])
+            left = names
+            parts: list[tuple[int, Rows]] = []
+            for index, fd in opened:
+                shown = None if directory else self._terms.sources.shown[index]
+                missing = set() if shown is None else {name for name in left if name not in shown}
+                rows, _ = look(fd, [name for name in left if name not in missing], missed)
+                parts.append((index, self._kept(directory, rows)))
+                left = sorted(missing)
+            return self._joined(own, parts, failed)
+
+    def _joined(self, own: Entry, parts: list[tuple[int, Rows]], failed: set[bytes]) -> _Found:
+        parts = [part for part in parts if part[1].entry_count] or parts[:1]
+        if len(parts) == 1:
+            index, rows = parts[0]
+            return _Found(own, rows, array("I", [index]) * rows.entry_count if index else None, failed)
+        entries = sorted((entry, index) for index, rows in parts for entry in rows.entries())
+        origins = array("I", [index for _, index in entries])
+        return _Found(own, Rows.of([entry for entry, _ in entries]), origins, failed)
+
+    def _kept(self, directory: bytes, rows: Rows) -> Rows:
+        """Return the rows that the filters keep."""
+        excluded, recursive = self._terms.filters.for_directory(directory), self._terms.recursive
+        if excluded is None and recursive:
+            return rows
+        pairs = enumerate(zip(rows.name_list(), rows.mode_column(), strict=True))
+        kept = [
+            at
+            for at, (name, mode) in pairs
+            if not (excluded is not None and excluded(name, stat.S_ISDIR(mode))) and (recursive or not stat.S_ISDIR(mode))
+        ]
+        return rows if len(kept) == rows.entry_count else rows.subset(kept)
+
+    def _origins(self, directory: bytes) -> tuple[int, ...]:
+        """Return the sources in which a directory may be."""
+        top = directory.partition(b"/")[0]
+        shown = self._terms.sources.shown
+        return tuple(index for index, names in enumerate(shown) if not top or names is None or top in names)
+
+    # Directories of which it is not known what changed in them -----------------------------------------------------------------------
+
+    def _beneath(self, top: bytes, since: float) -> Iterator[Chunk | Departed]:
+        """List a directory and all beneath it, and look at what differs."""
+        pending = [top]
+        while pending:
+            directory = pending.pop()
+            if len(directory) <= MAX_PATH_BYTES - MAX_NAME_BYTES:
+                yield from self._listed(directory, since, pending)
+
+    def _listed(self, directory: bytes, since: float, further: list[bytes]) -> Iterator[Chunk | Departed]:
+        """List a directory, look at what differs from what the peer holds, and add the directories in it that both have to `further`."""
+        self.listed += 1
+        known = self._mirror.directory(directory) or {}
+        listing = Listing(self._terms, Directory(directory, self._origins(directory), []), None)
+        try:
+            if not listing.leased:
+                differing = {}
+                vanished = True
+            else:
+                vanished = False
+                differing = self._differing(listing, directory, known, since, further)
+        finally:
+            listing.close()
+        if vanished:
+            if directory and not self._mirror.lacks(directory):
+                self.vanished.append(directory)
+            return
+        yield from self._looked(directory, differing)
+
+    def _differing(
+        self, listing: Listing, directory: bytes, known: Mapping[bytes, bytes], since: float, further: list[bytes]
+    ) -> dict[bytes, Dirty]:
+        since_ns = _NEVER_NS if since == math.inf else int((since + self._offset_s) * 1e9)
+        differing: dict[bytes, Dirty] = {}
+        there: set[bytes] = set()
+        for at in range(0, len(listing.names), SLICE_ENTRIES):
+            for rows, _, _ in listing.rows(listing.names[at : at + SLICE_ENTRIES]):
+                self._compare(rows, known, since_ns, differing, there)
+                for name, mode in zip(rows.name_list(), rows.mode_column(), strict=True):
+                    if stat.S_ISDIR(mode) and self._mirror.directory(join(directory, name)) is not None:
+                        further.append(join(directory, name))
+        if not listing.incomplete:
+            differing.update((name, _LOOK) for name in known if name not in there)
+        return differing
+
+    def _compare(self, rows: Rows, known: Mapping[bytes, bytes], since_ns: int, differing: dict[bytes, Dirty], there: set[bytes]) -> None:
+        modes, mtimes_ns = rows.mode_column(), memoryview(rows.mtimes_ns).cast("q")
+        for at, (name, row) in enumerate(rows_of(rows)):
+            there.add(name)
+            written = mtimes_ns[at] >= since_ns and stat.S_ISREG(modes[at])
+            if written or known.get(name) != row:
+                differing[name] = Dirty(Mark.LOOK | Mark.WRITTEN * written, math.inf, 0.0)
+
+
+def _departed(paths: Sequence[bytes]) -> Iterator[Departed]:
+    for at in range(0, len(paths), _TOLD_PATHS):
+        yield Departed(tuple(paths[at : at + _TOLD_PATHS]))

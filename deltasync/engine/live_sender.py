@@ -1,0 +1,182 @@
+"""The sender of a live session: the tree first, then a round for each batch of marks."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from deltasync._native.columns import column
+from deltasync.detect.directory import Terms
+from deltasync.detect.mirror import Mirror
+from deltasync.detect.revisit import Departed, Revisit
+from deltasync.detect.scan import Chunk, Packing, Scan
+from deltasync.detect.sources import Sources
+from deltasync.detect.worklist import Batch, Dirty, Mark
+from deltasync.engine.job import Job
+from deltasync.engine.peer import Peer
+from deltasync.engine.progress import Progress
+from deltasync.engine.reporter import Reporter
+from deltasync.engine.sender import Sender
+from deltasync.engine.tally import Tally
+from deltasync.errors import RemoteProtocolError
+from deltasync.fs.owners import OwnerNames, group_name, user_name
+from deltasync.tree.filters import Filters
+from deltasync.tree.names import split
+from deltasync.wire.messages import MAX_PATHS, Gone, Message, ReceiverDone, Renames, Round, RoundDone, SenderDone
+
+__all__ = ["LiveSender", "RoundResult"]
+
+Entered = Callable[[Sources, int, bytes, int], bytes | None]
+
+
+@dataclass(frozen=True, slots=True)
+class RoundResult:
+    """What a round has come to.
+
+    Attributes:
+        tally: Its counts.
+        sent_at: When everything had been sent, by the monotonic clock.
+        applied_at: When the peer had said that everything is in place.
+        again: Paths that could not be renamed, to be listed anew.
+        lost: What the peer still has in their old places.
+        vanished: Directories to be looked for again in a moment.
+    """
+
+    tally: Tally
+    sent_at: float
+    applied_at: float
+    again: tuple[bytes, ...] = ()
+    lost: tuple[bytes, ...] = ()
+    vanished: tuple[bytes, ...] = ()
+
+
+class LiveSender:
+    """Sends a tree, and what changes in it.
+
+    Args:
+        job: The job.
+        filters: Its rules.
+        entered: Hears of each directory that is about to be listed.
+        check: Raises what ends the session.
+        watch: Hears of the progress of the tree.
+        deletes: Whether what is gone is deleted at the peer.
+    """
+
+    def __init__(
+        self,
+        job: Job,
+        filters: Filters,
+        entered: Entered,
+        check: Callable[[], None],
+        watch: Callable[[Progress], None],
+        *,
+        deletes: bool,
+    ) -> None:
+        self.mirror = Mirror()
+        self._before: Mirror | None = None
+        self._job = job
+        self._filters = filters
+        self._entered = entered
+        self._check = check
+        self._watch = watch
+        self._deletes = deletes
+        self._owners = OwnerNames(user_name), OwnerNames(group_name)
+        self._number = 0
+
+    def tree(self, sources: Sources) -> Sender:
+        """Return what sends the tree: `scan_ahead` before the peer is there, then `send_tree`."""
+        self._before = self._before or self.mirror
+        self.mirror = Mirror()
+        self._number = 0
+        self._owners = OwnerNames(user_name), OwnerNames(group_name)
+        return self._sender(sources, lambda terms: Scan(terms, Packing(self.mirror.record)), self._watch)
+
+    def _sender(
+        self, sources: Sources, listing: Callable[[Terms], Iterator[Chunk | Departed] | Scan], watch: Callable[[Progress], None] | None
+    ) -> Sender:
+        job = self._job
+        return Sender(
+            sources,
+            job.settings,
+            self._filters,
+            watch,
+            self._check,
+            threads=job.threads,
+            engine=job.engine,
+            listing=listing,
+            owners=self._owners,
+            entered=lambda index, path, fd: self._entered(sources, index, path, fd),
+        )
+
+    def send_tree(self, sender: Sender, peer: Peer, reporter: Reporter) -> RoundResult:
+        """Send the tree.
+
+        Raises:
+            DeltasyncError: The session failed.
+        """
+        result = self._result(sender, sender.run_tree(peer, reporter), ())
+        before, self._before = self._before, None
+        return replace(result, lost=tuple(before.lost(self.mirror)) if before is not None else ())
+
+    def send_round(self, sources: Sources, batch: Batch, peer: Peer, reporter: Reporter, lost: Sequence[bytes] = ()) -> RoundResult:
+        """Send what has changed in the places of a batch.
+
+        Args:
+            sources: The sources, opened for this round.
+            batch: The places.
+            peer: The session.
+            reporter: Hears of problems.
+            lost: What the peer had of an earlier session and the source has no more.
+
+        Raises:
+            DeltasyncError: The session failed.
+        """
+        self._number += 1
+        revisits: list[Revisit] = []
+
+        def listing(terms: Terms) -> Iterator[Chunk | Departed]:
+            revisit = Revisit(terms, self.mirror, batch, deletes=self._deletes, clock_offset_s=time.time() - time.monotonic())
+            revisits.append(revisit)
+            return iter(revisit)
+
+        sender = self._sender(sources, listing, None)
+        renames = revisits[0].renames
+        opening: list[Message] = [Round(self._number)]
+        opening += [Renames(tuple(renames[at : at + MAX_PATHS])) for at in range(0, len(renames), MAX_PATHS)]
+        opening += [Gone(tuple(lost[at : at + MAX_PATHS])) for at in range(0, len(lost), MAX_PATHS)]
+        result = self._result(sender, sender.run_round(peer, reporter, opening), renames)
+        return replace(result, vanished=tuple(revisits[0].vanished))
+
+    def _result(self, sender: Sender, done: RoundDone, renames: Sequence[tuple[bytes, bytes]]) -> RoundResult:
+        if done.number != self._number:
+            raise RemoteProtocolError(f"the peer finished round {done.number} where round {self._number} was sent")
+        try:
+            failed = [renames[at] for at in column("I", done.not_renamed)]
+        except (ValueError, IndexError) as error:
+            raise RemoteProtocolError("the peer did not rename what it was not told to rename") from error
+        lost = [old + path[len(new) :] for old, new in failed for path in self.mirror.forget(new)]
+        self.mirror.settle()
+        return RoundResult(sender.tally, sender.sent_at, time.monotonic(), tuple(new for _, new in failed), tuple(lost))
+
+    def finish(self, peer: Peer, reporter: Reporter) -> None:
+        """End the session in order.
+
+        Raises:
+            DeltasyncError: The session failed.
+        """
+        peer.send(SenderDone(0, 0, 0))
+        message = peer.receive()
+        while message is not None and reporter.take(message):
+            message = peer.receive()
+        if not isinstance(message, ReceiverDone):
+            raise RemoteProtocolError(f"the peer sent {type(message).__name__} at the end of a live session")
+
+    @staticmethod
+    def anew(paths: Sequence[bytes], now: float) -> Batch:
+        """Return a batch that has paths listed with all that is beneath them."""
+        batch = Batch()
+        for path in paths:
+            directory, name = split(path)
+            batch.names.setdefault(directory, {})[name] = Dirty(Mark.LOOK | Mark.WRITTEN | Mark.TREE, now, now)
+        return batch

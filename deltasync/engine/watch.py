@@ -1,0 +1,282 @@
+"""`push --watch`: a full sync first, then what changes, over one connection that is made again whenever it breaks."""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from deltasync._native import engine_name
+from deltasync.detect.sources import Sources
+from deltasync.detect.worklist import Batch, Mark
+from deltasync.engine.connecting import Connector
+from deltasync.engine.handshake import ROUNDS, ask
+from deltasync.engine.job import Job, Summary, channel_of
+from deltasync.engine.latency import Latencies
+from deltasync.engine.live import BatchDone, LiveObserver, Watched, WatchOptions
+from deltasync.engine.live_reporter import LiveReporter
+from deltasync.engine.live_sender import LiveSender, RoundResult
+from deltasync.engine.marks import Marks
+from deltasync.engine.peer import Peer
+from deltasync.errors import (
+    ConnectionLost,
+    DeltasyncError,
+    ExitCode,
+    Interrupted,
+    RemoteProtocolError,
+    UsageError,
+)
+from deltasync.tree.filters import Filters
+from deltasync.tree.names import join, split
+from deltasync.wire.messages import Setup
+
+if TYPE_CHECKING:
+    from deltasync.detect.inotify import Inotify
+
+__all__ = ["watch"]
+
+BACKOFF_S = (0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 15.0)
+"""Waits before a broken connection is made again; the last one repeats."""
+VANISHED_S = 0.01
+"""How long a directory that is not in its place may need to show up in another."""
+GRACE_S = 0.5
+"""How long a round may go on when the user asks for the end."""
+
+
+def watch(job: Job, options: WatchOptions, observer: LiveObserver, stop: threading.Event) -> Watched:
+    """Push until `stop` is set.
+
+    Args:
+        job: What to push, and where.
+        options: How changes are watched.
+        observer: Hears of everything.
+        stop: Set to end; it ends within a second.
+
+    Raises:
+        UsageError: A filter rule is malformed.
+        DeltasyncError: What no further attempt can mend.
+    """
+    try:
+        filters = Filters.from_wire(job.settings.rules)
+    except ValueError as error:
+        raise UsageError(f"a filter rule is malformed: {error}") from error
+    from deltasync.detect.inotify import Inotify
+
+    marks = Marks(options.settle_s)
+    inotify = Inotify(marks, filters)
+    inotify.start()
+    try:
+        return _Watch(job, options, observer, stop, filters, marks, inotify).run()
+    finally:
+        inotify.close()
+
+
+class _LateStop(threading.Event):
+    """A stop for the session, set a moment after the user's: what is under way may come to its end."""
+
+    def __init__(self, stop: threading.Event) -> None:
+        super().__init__()
+        self._stop = stop
+        self._asked_at: float | None = None
+
+    def is_set(self) -> bool:
+        """Tell whether the session must end."""
+        if not self._stop.is_set():
+            return False
+        if self._asked_at is None:
+            self._asked_at = time.monotonic()
+        return time.monotonic() - self._asked_at > GRACE_S
+
+
+class _Watch:
+    """One watch, over all the sessions that it takes."""
+
+    def __init__(
+        self,
+        job: Job,
+        options: WatchOptions,
+        observer: LiveObserver,
+        stop: threading.Event,
+        filters: Filters,
+        marks: Marks,
+        inotify: Inotify,
+    ) -> None:
+        self._job = job
+        self._observer = observer
+        self._stop = stop
+        self._marks = marks
+        self._inotify = inotify
+        self._began_at = time.monotonic()
+        self._sender = LiveSender(job, filters, inotify.enter, self._check, observer.progress, deletes=options.deletes)
+        self._reporter = LiveReporter(observer)
+        self._total = Summary(channel=channel_of(job.remote), engine=engine_name() if job.engine == "auto" else job.engine)
+        self._sent, self._applied = Latencies(), Latencies()
+        self._attempts = self._batches = self._connections = 0
+        self._told_down = False
+
+    def _check(self) -> None:
+        if self._stop.is_set():
+            raise Interrupted("interrupted")
+
+    def run(self) -> Watched:
+        """Watch until the end is asked for."""
+        while not self._stop.is_set():
+            try:
+                self._session()
+            except Interrupted:
+                break
+            except DeltasyncError as error:
+                if not self._may_pass(error):
+                    self._observer.broken_off(self._total)
+                    raise
+                self._down(error)
+        done = replace(self._total, elapsed_s=time.monotonic() - self._began_at, exit_code=ExitCode.OK)
+        return Watched(done, self._sent.figures(), self._applied.figures(), self._batches, max(self._connections - 1, 0))
+
+    def _may_pass(self, error: DeltasyncError) -> bool:
+        """Tell whether what ended a session may be mended by waiting: the peer is away, or, if it was once there, has trouble of its own."""
+        passing = {ExitCode.CONNECTION, ExitCode.TIMEOUT, ExitCode.INTERRUPTED}
+        if self._connections:
+            passing.add(ExitCode.LOCAL_IO)
+        return error.exit_code in passing
+
+    def _down(self, error: DeltasyncError) -> None:
+        """Say once that the peer is away, and wait a while before it is tried again."""
+        wait_s = BACKOFF_S[min(self._attempts, len(BACKOFF_S) - 1)]
+        self._attempts += 1
+        if not self._told_down:
+            self._told_down = True
+            self._observer.connection("down", str(error))
+        self._stop.wait(wait_s)
+
+    def _session(self) -> None:
+        job = self._job
+        sources = Sources(job.sources, recursive=job.settings.recursive)
+        tree = self._sender.tree(sources)
+        try:
+            with self._connected(tree.scan_ahead) as peer:
+                self._told_down = False
+                self._connections += 1
+                self._observer.connection("up", "")
+                self._marks.wakes(peer.wake)
+                try:
+                    result = self._sender.send_tree(tree, peer, self._reporter)
+                finally:
+                    sources.close()
+                self._attempts = 0
+                self._count(result)
+                self._try_again(Batch())
+                if result.lost:
+                    self._round(peer, LiveSender.anew((), 0.0), result.lost)
+                self._observer.watching("events", ())
+                self._rounds(peer)
+                self._sender.finish(peer, self._reporter)
+                peer.finish()
+        finally:
+            tree.close()
+            sources.close()
+
+    @contextmanager
+    def _connected(self, meanwhile: Callable[[], bool]) -> Generator[Peer]:
+        job = self._job
+        setup = Setup(True, (job.dest,), job.settings)
+        late = _LateStop(self._stop)
+        with Connector(job.remote, timeout_s=job.settings.timeout_s or None) as connector:
+            while not connector.settled(0.0) and meanwhile():
+                pass
+            while not connector.settled(0.1):
+                self._check()
+            connection = connector.result()
+            try:
+                peer = ask(connection.link, setup, late, meanwhile)
+                try:
+                    if ROUNDS not in peer.features:
+                        raise RemoteProtocolError("the deltasync at the far end can't watch; install a newer one there")
+                    yield peer
+                except DeltasyncError as error:
+                    if not isinstance(error, ConnectionLost):
+                        peer.say_why(error.exit_code, str(error))
+                    raise
+                finally:
+                    peer.close()
+            except DeltasyncError as error:
+                explained = connection.explain(error)
+                if explained is error:
+                    raise
+                raise explained from error
+            finally:
+                link = connection.link
+                sums = {"bytes_sent": link.bytes_sent, "bytes_received": link.bytes_received}
+                self._total = replace(
+                    self._total, cipher=link.cipher, **{name: getattr(self._total, name) + more for name, more in sums.items()}
+                )
+
+    def _rounds(self, peer: Peer) -> None:
+        """Send what is marked, batch by batch, until the end is asked for."""
+        while not self._stop.is_set():
+            message = peer.idle(lambda: 0.0 if self._stop.is_set() else self._marks.left_s())
+            if message is not None:
+                if not self._reporter.take(message):
+                    raise RemoteProtocolError(f"the peer sent {type(message).__name__} while nothing was under way")
+                continue
+            batch = self._marks.take()
+            if batch is not None:
+                self._round(peer, batch, ())
+
+    def _round(self, peer: Peer, batch: Batch, lost: tuple[bytes, ...]) -> None:
+        """Send one batch."""
+        job = self._job
+        sources = Sources(job.sources, recursive=job.settings.recursive)
+        try:
+            result = self._sender.send_round(sources, batch, peer, self._reporter, lost)
+        except DeltasyncError:
+            self._marks.give_back(batch)
+            raise
+        finally:
+            sources.close()
+        self._count(result)
+        self._try_again(batch)
+        self._measure(batch, result)
+        for path in result.vanished:
+            self._marks.mark(*split(path), Mark.LOOK, VANISHED_S)
+        if result.again or result.lost:
+            self._round(peer, LiveSender.anew(result.again, time.monotonic()), result.lost)
+
+    def _try_again(self, batch: Batch) -> None:
+        """Mark what failed, to be looked at in a while."""
+        failed = self._reporter.failed()
+        paths = {path for path, _ in failed}
+        for directory, names in batch.names.items():
+            for path in {join(directory, name) for name in names} - paths:
+                self._reporter.succeeded(path)
+        for path, wait_s in failed:
+            if path not in (b"", b"."):
+                directory, name = split(path)
+                self._marks.mark(directory, name, Mark.LOOK | Mark.WRITTEN | Mark.TREE, wait_s)
+
+    def _count(self, result: RoundResult) -> None:
+        total, done = self._total, result.tally.summary()
+        self._total = replace(done.after(total), channel=total.channel, engine=total.engine, cipher=total.cipher)
+
+    def _measure(self, batch: Batch, result: RoundResult) -> None:
+        """Count how long the files of a batch took, and tell of it if it changed anything."""
+        done = result.tally.summary()
+        if not (done.entries_changed or done.files_deleted):
+            return
+        self._batches += 1
+        seen = [
+            dirty.seen_at
+            for names in batch.names.values()
+            for dirty in names.values()
+            if dirty.seen_at < math.inf and dirty.mark & Mark.WRITTEN
+        ]
+        for seen_at in seen:
+            self._sent.add(result.sent_at - seen_at)
+            self._applied.add(result.applied_at - seen_at)
+        offset_s = time.time() - time.monotonic()
+        detected_at = min(seen, default=result.sent_at) + offset_s
+        self._observer.batch(BatchDone(done, detected_at, result.sent_at + offset_s, result.applied_at + offset_s))
