@@ -138,7 +138,7 @@ class _Watch:
         return Watched(done, self._sent.figures(), self._applied.figures(), self._batches, max(self._connections - 1, 0))
 
     def _may_pass(self, error: DeltasyncError) -> bool:
-        """Tell whether what ended a session may be mended by waiting: the peer is away, or, if it was once there, has trouble of its own."""
+        """Tell whether what ended a session may be mended by waiting: the peer is away, or, once it was there, has trouble of its own."""
         passing = {ExitCode.CONNECTION, ExitCode.TIMEOUT, ExitCode.INTERRUPTED}
         if self._connections:
             passing.add(ExitCode.LOCAL_IO)
