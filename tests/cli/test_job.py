@@ -220,7 +220,7 @@ def test_what_can_not_be_is_a_usage_error(words: str, engine: FakeEngine, capfd:
         "-x", "-L", "-k", "-K", "--safe-links", "--copy-unsafe-links", "--chmod=x", "--chown=x", "--max-size=1", "--min-size=1",
         "--remove-source-files", "-m", "--prune-empty-dirs", "--link-dest=x", "--compare-dest=x", "--copy-dest=x", "--fsync", "--data=tcp",
         "--e2e=K",
-        "--watch", "--settle=1", "--poll-interval=1", "--rescan-interval=1", "--no-delete", "--also=x", "--block-size=1", "--bogus", "-p22",
+        "--poll-interval=1", "--rescan-interval=1", "--also=x", "--block-size=1", "--bogus", "-p22",
         "--no-a", "--dry", "-h",
     ],
 )  # fmt: skip
