@@ -17,25 +17,19 @@ from typing import NamedTuple
 
 from deltasync.detect.directory import Directory, Listing, Origins, Terms
 from deltasync.detect.mirror import Mirror, rows_of
-from deltasync.detect.scan import SLICE_ENTRIES, Chunk, Packing, Scan
+from deltasync.detect.scan import SLICE_ENTRIES, Chunk, Departed, Packing, Scan
 from deltasync.detect.worklist import Batch, Dirty, Mark
 from deltasync.fs.listing import look, own_entry
 from deltasync.tree.entry import Entry
 from deltasync.tree.names import MAX_NAME_BYTES, MAX_PATH_BYTES, is_reserved, join, split
 from deltasync.tree.rows import Rows, Section
 
-__all__ = ["Departed", "Revisit"]
+__all__ = ["Revisit"]
 
 _NOT_THERE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
 _TOLD_PATHS = 1024
 _NEVER_NS = 1 << 64
 _LOOK = Dirty(Mark.LOOK, math.inf, 0.0)
-
-
-class Departed(NamedTuple):
-    """Entries that are gone; what was in a directory stands before it."""
-
-    paths: tuple[bytes, ...]
 
 
 class _Found(NamedTuple):

@@ -16,7 +16,7 @@ from deltasync.detect.directory import Directory, LinkGroups, Listing, Origins, 
 from deltasync.tree.names import MAX_NAME_BYTES, MAX_PATH_BYTES, join
 from deltasync.tree.rows import MAX_CHUNK_BYTES, Section, pack_sections
 
-__all__ = ["Chunk", "Packing", "Scan"]
+__all__ = ["Chunk", "Departed", "Packing", "Scan"]
 
 SLICE_ENTRIES = 1024
 CHUNK_ENTRIES = 2048
@@ -41,6 +41,12 @@ class Chunk(NamedTuple):
     entries: int
     files: int
     file_bytes: int
+
+
+class Departed(NamedTuple):
+    """Entries that are gone; what was in a directory stands before it."""
+
+    paths: tuple[bytes, ...]
 
 
 class Packing:

@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 from deltasync._native.columns import column
 from deltasync.detect.directory import Terms
 from deltasync.detect.mirror import Mirror
-from deltasync.detect.revisit import Departed, Revisit
-from deltasync.detect.scan import Chunk, Packing, Scan
+from deltasync.detect.revisit import Revisit
+from deltasync.detect.scan import Chunk, Departed, Packing, Scan
 from deltasync.detect.sources import Sources
 from deltasync.detect.worklist import Batch, Dirty, Mark
 from deltasync.engine.job import Job

@@ -9,8 +9,7 @@ from contextlib import contextmanager
 
 from deltasync._native.columns import column
 from deltasync.detect.directory import Terms
-from deltasync.detect.revisit import Departed
-from deltasync.detect.scan import Chunk, Scan
+from deltasync.detect.scan import Chunk, Departed, Scan
 from deltasync.detect.sources import Sources
 from deltasync.engine.contents import Contents
 from deltasync.engine.deltas import Deltas
