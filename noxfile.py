@@ -110,6 +110,14 @@ def fuzz(session: nox.Session) -> None:
 
 
 @nox.session
+def cuts(session: nox.Session) -> None:
+    """Cut connections at 500 random places, or DELTASYNC_CUTS, and at the ends of records; DELTASYNC_CUTS_SEED varies them; an hour."""
+    install_project(session)
+    places = os.environ.get("DELTASYNC_CUTS", "500")
+    session.run("pytest", "tests/test_cut_connections.py", "--timeout=0", *session.posargs, env={"DELTASYNC_CUTS": places})
+
+
+@nox.session
 def hostile(session: nox.Session) -> None:
     """Spoil 10,000 sessions of a listener, one record each, and repeat what strangers do to it; about an hour."""
     install_project(session)

@@ -23,6 +23,7 @@ __all__ = [
     "RemoteProtocolError",
     "StateError",
     "TransportError",
+    "Unanswered",
     "UsageError",
     "worst",
 ]
@@ -84,6 +85,10 @@ class AuthenticationError(DeltasyncError):
     """The other side is not who it should be, or does not accept us."""
 
     exit_code = ExitCode.AUTHENTICATION
+
+
+class Unanswered(AuthenticationError):
+    """The other side closed the connection without a word: that is how it refuses; but where it had let us in, the line may have broken."""
 
 
 class TransportError(DeltasyncError):

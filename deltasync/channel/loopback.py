@@ -140,6 +140,9 @@ class PlainLink:
         self._outgoing = outgoing
         self._incoming = incoming
 
+    def limit(self, timeout_s: float) -> None:
+        """See `Link.limit`; the other end is this process, which is never away."""
+
     def send(self, parts: Sequence[Buffer]) -> None:
         """See `Link.send`.
 

@@ -82,6 +82,11 @@ class SecureLink:
         self._sealer = Sealer(keys.send)
         self._opener = Opener(keys.receive)
 
+    def limit(self, timeout_s: float) -> None:
+        """See `Link.limit`."""
+        until_now = self._stream.timeout_s
+        self._stream.timeout_s = timeout_s if until_now is None else min(until_now, timeout_s)
+
     def send(self, parts: Sequence[Buffer]) -> None:
         """See `Link.send`. After a failure nothing more can be sent: part of a record may be on its way.
 

@@ -56,6 +56,9 @@ class Link(Protocol):
     bytes_received: int
     """Bytes taken from the stream so far, sealing included."""
 
+    def limit(self, timeout_s: float) -> None:
+        """Accept no longer silence of the peer than so many seconds from now on, if more was accepted until now."""
+
     def send(self, parts: Sequence[Buffer]) -> None:
         """Send the parts one after the other, as one piece of the stream of plain bytes; returns when the stream has taken them.
 

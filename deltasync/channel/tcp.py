@@ -26,8 +26,9 @@ CONNECT_S = 30.0
 
 _STAGGER_S = 0.25
 _LOOK_EVERY_S = 0.1
-_KEEPALIVE = (("TCP_KEEPIDLE", 60), ("TCP_KEEPINTVL", 15), ("TCP_KEEPCNT", 4))
-"""A host that is gone is noticed within two minutes of silence, also where nobody asked for a timeout."""
+_KEEPALIVE = (("TCP_KEEPIDLE", 60), ("TCP_KEEPINTVL", 15), ("TCP_KEEPCNT", 4), ("TCP_USER_TIMEOUT", 300_000))
+"""A host that is gone is noticed within two minutes of silence, or five (in ms) where something was sent to it, also where nobody asked
+for a timeout."""
 
 _Address = tuple[socket.AddressFamily, tuple[str, int] | tuple[str, int, int, int] | tuple[int, bytes]]
 

@@ -8,7 +8,7 @@ from deltasync.channel.address import TcpRemote
 from deltasync.channel.pipes import PipeStream
 from deltasync.channel.secure import Credentials, SecureLink, open_initiator
 from deltasync.channel.tcp import dial
-from deltasync.errors import AuthenticationError, ConnectionLost, DeadlineExceeded, DeltasyncError
+from deltasync.errors import AuthenticationError, ConnectionLost, DeadlineExceeded, DeltasyncError, Unanswered
 from deltasync.fs.own_key import home, load_or_make
 from deltasync.fs.trust import known_daemons
 from deltasync.tree.names import shown
@@ -34,7 +34,8 @@ def call(stream: PipeStream, credentials: Credentials, peer: str, timeout_s: flo
         link = open_initiator(stream, credentials, peer=peer, through_shell=False)
     except (AuthenticationError, ConnectionLost) as error:
         key = encode(credentials.remote_static or b"")
-        raise AuthenticationError(f"{peer} did not prove that it holds the key {key}; nothing was told to it") from error
+        kind = Unanswered if isinstance(error, ConnectionLost) else AuthenticationError
+        raise kind(f"{peer} did not prove that it holds the key {key}; nothing was told to it") from error
     except DeadlineExceeded as error:
         raise DeadlineExceeded(f"{peer} accepted the connection and did not answer for {stream.timeout_s:g} s") from error
     stream.timeout_s = timeout_s
@@ -91,7 +92,7 @@ class Caller:
         if greeted or not isinstance(error, ConnectionLost):
             return error
         key, root = encode(self._own.public), self._remote.root
-        return AuthenticationError(
+        return Unanswered(
             f"{self._peer} does not let this client use {root}: there, deltasync trust add {key} --allow {root} would; "
             f"or it shares nothing of that name"
         )

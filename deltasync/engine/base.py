@@ -106,6 +106,12 @@ class Base:
         """Whether nobody wrote to it since it was opened."""
         return not self.broken and Identity.of(os.fstat(self.fd)) == self.look.identity
 
+    def lost_its_name(self) -> None:
+        """Take note that its name went to another file, which gave it a new time of change and nothing else."""
+        now = Identity.of(os.fstat(self.fd))
+        if now._replace(ctime_ns=self.look.identity.ctime_ns) == self.look.identity:
+            self.look = self.look._replace(identity=now)
+
     @property
     def checksums(self) -> Remembered:
         """Its checksums, once it is signed in round one, if its blocks are leaves."""

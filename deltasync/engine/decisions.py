@@ -283,7 +283,7 @@ class Decisions:
                 return
             if worth_a_delta(entry, expected.current, self._ground.settings):
                 asked.delta.append(opposite.at)
-                self._bases.want(first_id + opposite.at, expected)
+                self._bases.want(first_id + opposite.at, expected, self._elsewhere.left_of(expected, beside.reserved))
             else:
                 asked.whole.append(opposite.at)
                 if not opposite.digest and not self._ground.settings.whole_file:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import errno
-from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from deltasync._native import Kernel
 from deltasync.delta.match import Copy
@@ -13,10 +12,10 @@ from deltasync.delta.order import NoOrder
 from deltasync.delta.patch import Patch
 from deltasync.delta.spans import Span
 from deltasync.engine.base import Base
+from deltasync.engine.copying import Copying
 from deltasync.engine.errands import Errand
 from deltasync.engine.leaves import Leaf, Leaves
-from deltasync.engine.pool import SEGMENT_BYTES, Pool, settle
-from deltasync.engine.reading import is_hole
+from deltasync.engine.pool import SEGMENT_BYTES, Pool
 from deltasync.engine.streams import Expected
 from deltasync.errors import RemoteProtocolError
 from deltasync.fs.index import Remembered
@@ -26,22 +25,12 @@ from deltasync.patch.staging import Staged
 from deltasync.tree.entry import Entry
 from deltasync.wire.messages import FileCopy
 
-if TYPE_CHECKING:
-    from concurrent.futures import Future
-
 __all__ = ["DeltaStream", "Places"]
 
-MAX_COPYING = 3
-"""How many batches of ranges of a file may wait for the thread that writes."""
 MAX_WAITING_RANGES = 1 << 18
 """Most ranges that may wait to be copied; a sender needs no more than one for two blocks of a signature."""
-
-
-class _Copied(NamedTuple):
-    """What copying a batch of ranges brought: an error, or the leaves that it covers."""
-
-    error: OSError | None
-    leaves: dict[int, Leaf]
+MAX_AT_THE_END_BYTES = 1 << 30
+"""So much is still copied when a run breaks off, that what has come need not come again: about a second."""
 
 
 class Places(NamedTuple):
@@ -105,12 +94,11 @@ class DeltaStream:
         self._leaves = Leaves(entry.size, base, kernel)
         self._places = places
         self._undecided = True
-        self._over_base = self._adopted = False
+        self._over_base = self._adopted = self._named = False
         self._held: list[Copy] = []
         self._held_end = 0
         self._own_bytes = self._moved_bytes = 0
-        self._ranges: deque[Copy] = deque()
-        self._running: deque[Future[_Copied]] = deque()
+        self._copying = Copying(base, self._leaves, pool)
         self._digest: bytes | None = None
         self.proven = False
 
@@ -141,7 +129,7 @@ class DeltaStream:
                     self._take(copy)
         except ValueError as error:
             raise RemoteProtocolError(f"the peer sent a malformed delta: {error}") from error
-        if len(self._ranges) + len(self._held) > MAX_WAITING_RANGES:
+        if len(self._copying.ranges) + len(self._held) > MAX_WAITING_RANGES:
             raise RemoteProtocolError("the peer sent a delta of too many ranges")
 
     def _hold(self, copy: Copy) -> None:
@@ -164,13 +152,13 @@ class DeltaStream:
     def _take(self, copy: Copy) -> None:
         """Take a range, now that it is known where the file goes: what is there already need not be copied."""
         if not self._over_base:
-            self._ranges.append(copy)
+            self._copying.ranges.append(copy)
         elif copy.target_at == copy.base_at:
             self._leaves.note(dict(self._leaves.of_base(copy.target_at, copy.length)))
         elif isinstance(self.staged, InPlace):
             self.staged.move(copy)
         else:
-            self._ranges.append(copy)
+            self._copying.ranges.append(copy)
 
     def data(self, content: bytes | bytearray | memoryview) -> None:
         """Take the next literals.
@@ -180,6 +168,7 @@ class DeltaStream:
             OSError: They can't be written.
         """
         self._settle_place()
+        self._settle_name()
         view = memoryview(content)
         at = 0
         for start, end in self._filled(len(view)):
@@ -195,6 +184,11 @@ class DeltaStream:
         for start, end in self._filled(count):
             if isinstance(self.staged, (Staged, InPlace)):
                 self.staged.clear(start, end - start)
+
+    def _settle_name(self) -> None:
+        """Let a later run find what is staged, should this process be killed, once literals come and all else is in its place."""
+        if not self._named and self._copying.idle and (staged := self._beside) is not None and not self._adopted:
+            self._become_partial(staged)
 
     def _filled(self, count: int) -> list[Span]:
         try:
@@ -242,7 +236,7 @@ class DeltaStream:
     def _go_on_beside(self) -> None:
         """Copy from the base, which stays what it is."""
         self._undecided = False
-        self._ranges.extend(self._held)
+        self._copying.ranges.extend(self._held)
         self._held.clear()
         self._stage()
 
@@ -258,14 +252,10 @@ class DeltaStream:
     def steps(self) -> Errand:
         """Copy what is to be copied until all has come, then prove it: `proven` says how that went."""
         try:
-            while self._digest is None or self._ranges or self._running:
-                while self._ranges and len(self._running) < MAX_COPYING:
-                    self._begin_batch()
+            while self._digest is None or not self._copying.idle:
+                self._copying.advance(self._beside if self.error is None else None)
                 yield self._may_go_on
-                while self._running and self._running[0].done():
-                    copied = self._running.popleft().result()
-                    self.error = self.error or copied.error
-                    self._leaves.note(copied.leaves)
+            self.error = self.error or self._copying.error
             if self.error is None and self.staged is not None:
                 self.staged.complete()
                 yield from self._hash_the_rest(self.staged)
@@ -275,51 +265,10 @@ class DeltaStream:
         except OSError as error:
             self.error, self.proven = error, False
         finally:
-            settle(self._running)
-            self._running.clear()
+            self._copying.stop()
 
     def _may_go_on(self) -> bool:
-        if self._running and self._running[0].done():
-            return True
-        if self._ranges:
-            return len(self._running) < MAX_COPYING
-        return self._digest is not None and not self._running
-
-    def _begin_batch(self) -> None:
-        """Hand ranges to the pool, about a segment of them, cut where leaves end."""
-        batch: list[Copy] = []
-        size = 0
-        while self._ranges and size < SEGMENT_BYTES:
-            target_at, base_at, length = self._ranges.popleft()
-            take = min(length, SEGMENT_BYTES)
-            if take < length:
-                take -= (target_at + take) % self._leaves.leaf_bytes if take > self._leaves.leaf_bytes else 0
-                self._ranges.appendleft(Copy(target_at + take, base_at + take, length - take))
-            copy = Copy(target_at, base_at, take)
-            batch.append(copy)
-            size += take
-        if isinstance(self.staged, Staged) and self.error is None:
-            self._running.append(self._pool.write(self._copy, self.staged, batch))
-
-    def _copy(self, staged: Staged, batch: list[Copy]) -> _Copied:
-        """Copy ranges of the base; runs on the pool."""
-        leaves: dict[int, Leaf] = {}
-        try:
-            for target_at, base_at, length in batch:
-                if is_hole(self._base.fd, base_at, length):
-                    staged.clear(target_at, length)
-                    leaves.update(self._leaves.of_zeros(target_at, length))
-                    continue
-                view = self._pool.buffer(length)
-                self._base.read(base_at, view)
-                staged.put(target_at, view)
-                vouched = dict(self._leaves.of_base(target_at, length)) if target_at == base_at else {}
-                leaves.update(vouched)
-                if len(vouched) < len(self._leaves.within(target_at, length)):
-                    leaves.update(self._leaves.of_content(target_at, view))
-        except OSError as error:
-            return _Copied(error, leaves)
-        return _Copied(None, leaves)
+        return self._copying.ready or (self._digest is not None and self._copying.idle)
 
     @property
     def checksums(self) -> Remembered | None:
@@ -386,9 +335,33 @@ class DeltaStream:
         return leaves
 
     def abandon(self, *, keep: bool) -> None:
-        """Give it up; nothing of a delta is kept, since its base is still there, unless it was taken for the file."""
-        settle(self._running)
-        self._running.clear()
+        """Give it up.
+
+        Args:
+            keep: Leave what has come for a later run: where that made a new file, with all that is kept of the base, so that it is a base
+                itself. What has come of a file that is patched in place is not kept.
+        """
+        self._copying.stop()
         if self.staged is not None:
-            self.staged.abandon(keep=keep and self._adopted)
+            self.staged.abandon(keep=keep and (self._adopted or self._is_base()))
             self.staged = None
+
+    def _is_base(self) -> bool:
+        """Tell whether what is staged has become a better base than the one that there was, and make it one that a later run finds."""
+        staged = self._beside
+        if staged is None or self.error is not None or not self._patch.literal_bytes:
+            return False
+        return self._copying.finish(staged, MAX_AT_THE_END_BYTES) and self._become_partial(staged)
+
+    def _become_partial(self, staged: Staged) -> bool:
+        was_sound = self._base.unchanged
+        self._named = staged.becomes_partial()
+        # The base may be what had that name.
+        if self._named and was_sound:
+            self._base.lost_its_name()
+        return self._named
+
+    @property
+    def _beside(self) -> Staged | None:
+        """The staged file, where there is one."""
+        return self.staged if isinstance(self.staged, Staged) else None

@@ -114,6 +114,21 @@ class Elsewhere:
         """Have a file wait."""
         self._waiting.append(_ENCODE((file_id, expected)))
 
+    def left_of(self, expected: Expected, reserved: list[bytes]) -> Candidate | None:
+        """Return what an interrupted run left of a file that is there too, if it is the better base: half as long at least.
+
+        Args:
+            expected: The file.
+            reserved: The names of ours that stand in its directory.
+        """
+        entry, current, root = expected.entry, expected.current, self._ground.root
+        if not self._active or current is None or root is None or self._ground.settings.update_mode in ("clone", "inplace"):
+            return None
+        if entry.size < MIN_BYTES or partial_name(entry.name) not in reserved:
+            return None
+        partial = self._partial(root, expected)
+        return partial if partial is not None and 2 * partial.size >= min(entry.size, current.size) else None
+
     def found(self) -> Iterator[Found]:
         """Now that all is listed, yield the files that waited, each with the best base that there is."""
         root = self._ground.root

@@ -92,6 +92,9 @@ def accept(peer: Peer) -> Setup:
         raise RemoteProtocolError("the peer named more than one destination")
     peer.take_role(sends=not message.sends)
     peer.keep_alive(_ping_s(message.settings.timeout_s))
+    if message.settings.timeout_s:
+        # Or else the half of a connection that is gone would keep what it had in hand locked, and out of the next run's reach.
+        peer.link.limit(message.settings.timeout_s)
     return message
 
 

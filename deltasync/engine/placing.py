@@ -36,13 +36,13 @@ class Placing:
         self._directory = directory
 
     def staged(self, expected: Expected, entry: Entry) -> Staged:
-        """Stage a new file.
+        """Stage a new file, which is no base for a later run before it `becomes_partial`.
 
         Raises:
             OSError: It can't be made.
         """
         dir_fd = self._directory(expected.directory)
-        return Staged.create(dir_fd, entry.name, entry.size, sparse=self._ground.settings.sparse)
+        return Staged.create(dir_fd, entry.name, entry.size, sparse=self._ground.settings.sparse, partial=False)
 
     def places(self, expected: Expected, entry: Entry, base: Base) -> Places:
         """Return where a file may go that comes as a delta to a base."""

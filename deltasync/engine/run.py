@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from deltasync._native import EngineMissing, choose
 from deltasync.engine.connecting import Connector
 from deltasync.engine.job import Job, Observer, Summary, channel_of
-from deltasync.errors import ConnectionLost, ExitCode, Interrupted, Problem, TransportError, UsageError
+from deltasync.errors import ConnectionLost, ExitCode, Interrupted, Problem, TransportError, Unanswered, UsageError
 
 if TYPE_CHECKING:
     from deltasync.channel.ahead import Ahead
@@ -73,8 +73,8 @@ class _Attempts:
         while True:
             try:
                 return self._attempt()
-            except TransportError as error:
-                # What never stood is not tried again; what did may take more than one attempt to come back.
+            except (TransportError, Unanswered) as error:
+                # What never stood is not tried again; what did may take more than one attempt to come back, and may break at once again.
                 if not (retries or isinstance(error, ConnectionLost)):
                     raise
                 if retries == self._job.retries:
@@ -86,7 +86,7 @@ class _Attempts:
                 if self._stop.wait(wait_s):
                     raise Interrupted("interrupted") from error
 
-    def _final(self, error: TransportError) -> TransportError:
+    def _final(self, error: TransportError | Unanswered) -> TransportError | Unanswered:
         """Return an error that no attempt follows, with what to do about it; where no connection is made any more, SSH has said it."""
         if not isinstance(error, ConnectionLost):
             return error

@@ -7,6 +7,7 @@ locked; `p` a large file, named after its target so that a later run finds it; `
 
 from __future__ import annotations
 
+import errno
 import itertools
 import os
 import stat
@@ -16,7 +17,7 @@ from blake3 import blake3
 from deltasync.fs.locks import lock
 from deltasync.tree.names import RESERVED_PREFIX
 
-__all__ = ["clean_stale", "partial_name", "spare_partial_name", "unique_name"]
+__all__ = ["clean_stale", "new_file", "partial_name", "spare_partial_name", "unique_name"]
 
 _SMALL = RESERVED_PREFIX + b"s"
 _PARTIAL = RESERVED_PREFIX + b"p"
@@ -97,3 +98,35 @@ def _remove_unlocked(dir_fd: int, name: bytes) -> bool:
     finally:
         os.close(fd)
     return True
+
+
+def new_file(dir_fd: int, name: bytes, *, partial: bool) -> tuple[bytes, int]:
+    """Make and lock a staged file for a large `name`; returns its own name and its descriptor.
+
+    Args:
+        dir_fd: The directory.
+        name: What it shall be called in the end.
+        partial: Whether it gets the name that a later run finds, if that can be.
+
+    Raises:
+        OSError: It can't be made.
+    """
+    found = (partial_name(name),) * 2 if partial else ()
+    for staged in (*found, spare_partial_name(), spare_partial_name()):
+        fd = _claim(dir_fd, staged)
+        if fd is not None:
+            return staged, fd
+        clean_stale(dir_fd, staged)
+    raise FileExistsError(errno.EEXIST, "others keep taking the staged file", name)
+
+
+def _claim(dir_fd: int, staged: bytes) -> int | None:
+    """Make the staged file and lock it; None if it is there already, or was taken for a leftover before it was locked."""
+    try:
+        fd = os.open(staged, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=dir_fd)
+    except FileExistsError:
+        return None
+    if lock(fd) and os.fstat(fd).st_nlink:
+        return fd
+    os.close(fd)
+    return None

@@ -17,7 +17,7 @@ from deltasync.fs.locks import lock, nobody_else
 from deltasync.fs.reflink import clone
 from deltasync.patch.attributes import Attributes, Lost, apply_fd
 from deltasync.patch.kept import read_all
-from deltasync.patch.leftovers import clean_stale, partial_name, spare_partial_name, unique_name
+from deltasync.patch.leftovers import clean_stale, new_file, partial_name, spare_partial_name, unique_name
 
 __all__ = ["PARTIAL_MIN_BYTES", "Buffer", "Staged", "clean_stale", "put_small"]
 
@@ -134,25 +134,27 @@ class Staged:
         self._sparse = sparse
         self._end = 0
         self._may_keep = self._blank = True
+        self._worth = False
         self.status: os.stat_result | None = None
         self.mode = "stage"
 
     @classmethod
-    def create(cls, dir_fd: int, name: bytes, size: int, *, sparse: bool) -> Self:
-        """Stage a new file, empty and 0600; what an earlier run left of one for the same name is removed.
+    def create(cls, dir_fd: int, name: bytes, size: int, *, sparse: bool, partial: bool = True) -> Self:
+        """Stage a new file, empty and 0600.
 
         Args:
             dir_fd: The directory; it may be closed afterwards.
             name: One name in it.
             size: Bytes that the file will have.
             sparse: Whether zeros become holes.
+            partial: Whether a later run shall find it, whatever it has by then; what an earlier one left for this name is removed.
 
         Raises:
             OSError: It can't be made.
         """
         own_dir_fd = os.dup(dir_fd)
         try:
-            staged, fd = _new_file(own_dir_fd, name)
+            staged, fd = new_file(own_dir_fd, name, partial=partial)
         except BaseException:
             os.close(own_dir_fd)
             raise
@@ -338,15 +340,40 @@ class Staged:
         """
         if self._fd < 0:
             return
-        if keep and self._may_keep and self.written > PARTIAL_MIN_BYTES and self._staged == partial_name(self._name):
-            with suppress(OSError):
-                os.ftruncate(self._fd, self.written)
+        if keep and self._may_keep and (self._worth or self._is_partial):
+            if not self._worth:
+                with suppress(OSError):
+                    os.ftruncate(self._fd, self.written)
         else:
             with suppress(OSError):
                 now = os.stat(self._staged, dir_fd=self._dir_fd, follow_symlinks=False)
                 if os.path.samestat(now, os.fstat(self._fd)):
                     os.unlink(self._staged, dir_fd=self._dir_fd)
         self._close()
+
+    @property
+    def _is_partial(self) -> bool:
+        return self.written > PARTIAL_MIN_BYTES and self._staged == partial_name(self._name)
+
+    def becomes_partial(self) -> bool:
+        """Let a later run find the file, since what it has is worth having, wherever something is missing.
+
+        Returns: Whether it will; not where it is so short that nothing is kept, or somebody else is at work on the same name.
+        """
+        partial = partial_name(self._name)
+        if self.size <= PARTIAL_MIN_BYTES:
+            return False
+        if self._staged != partial:
+            try:
+                if not clean_stale(self._dir_fd, partial):
+                    return False
+                # Never over another one: whoever made that would take this one for it.
+                rename_new(self._dir_fd, self._staged, self._dir_fd, partial)
+            except OSError:
+                return False
+            self._staged = partial
+        self._worth = True
+        return True
 
     def _span(self, count: int) -> tuple[int, int]:
         after = self.written + count
@@ -366,26 +393,3 @@ def _is_free(fd: int, reader: int) -> bool:
     """Tell whether a file may be changed where it stands: `fd` and `reader` are that file, it has one name, and nobody else is at it."""
     status = os.fstat(fd)
     return os.path.samestat(status, os.fstat(reader)) and status.st_nlink == 1 and lock(fd) and nobody_else(fd, reader)
-
-
-def _new_file(dir_fd: int, name: bytes) -> tuple[bytes, int]:
-    """Make and lock a staged file for `name`, under the name that a later run finds if that can be; returns its name and descriptor."""
-    partial = partial_name(name)
-    for staged in (partial, partial, spare_partial_name(), spare_partial_name()):
-        fd = _claim(dir_fd, staged)
-        if fd is not None:
-            return staged, fd
-        clean_stale(dir_fd, staged)
-    raise FileExistsError(errno.EEXIST, "others keep taking the staged file", name)
-
-
-def _claim(dir_fd: int, staged: bytes) -> int | None:
-    """Make the staged file and lock it; None if it is there already, or was taken for a leftover before it was locked."""
-    try:
-        fd = os.open(staged, os.O_RDWR | _NEW, 0o600, dir_fd=dir_fd)
-    except FileExistsError:
-        return None
-    if lock(fd) and os.fstat(fd).st_nlink:
-        return fd
-    os.close(fd)
-    return None

@@ -29,6 +29,7 @@ from deltasync.errors import (
     Interrupted,
     PeerFailure,
     TransportError,
+    Unanswered,
     UsageError,
 )
 from deltasync.wire.messages import Hello, Message, Ping, ReceiverDone, Setup
@@ -133,6 +134,21 @@ def test_a_lost_connection_is_made_again(tmp_path: Path, monkeypatch: pytest.Mon
     assert heard.notes == ["cut; trying again in 0 s"] * 2
     assert heard.reached is None
     assert (tmp_path / "g").read_text() == "x"
+
+
+def test_a_connection_that_breaks_in_the_handshake_is_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """To be closed without a word is how a listener refuses; but not one that had let us in, until it does so every time."""
+    attempts = failing(monkeypatch, ConnectionLost("cut"), Unanswered("closed"), TransportError("no route"))
+    assert run(job_of(tmp_path), Heard(), threading.Event()).exit_code == ExitCode.OK
+    assert len(attempts) == 4
+    attempts = failing(monkeypatch, ConnectionLost("cut"), *[Unanswered("closed")] * 9)
+    with pytest.raises(Unanswered) as caught:
+        run(job_of(tmp_path, retries=2), Heard(), threading.Event())
+    assert (caught.value.exit_code, len(attempts)) == (ExitCode.AUTHENTICATION, 3)
+    attempts = failing(monkeypatch, Unanswered("closed"))
+    with pytest.raises(Unanswered):
+        run(job_of(tmp_path), Heard(), threading.Event())
+    assert len(attempts) == 1
 
 
 def test_retries_have_an_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

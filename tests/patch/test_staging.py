@@ -409,3 +409,34 @@ def test_pieces_of_any_length_come_out_as_they_went_in(dir_fd: int, place: Path,
             staged.write(piece)
     staged.commit(Attributes(0o600))
     assert (place / "f").read_bytes() == content
+
+
+def test_a_file_becomes_a_partial_and_stays_one(place: Path, dir_fd: int) -> None:
+    """Until then a later run does not find it; from then on all of it is kept, and another file's partial of the name is gone."""
+    (place / os.fsdecode(partial_name(b"f"))).write_bytes(b"older")
+    staged = Staged.create(dir_fd, b"f", PARTIAL_MIN_BYTES + 1, sparse=False, partial=False)
+    staged.stretch()
+    staged.put(5, b"x")
+    assert (place / os.fsdecode(partial_name(b"f"))).read_bytes() == b"older"
+    assert staged.becomes_partial()
+    staged.abandon(keep=True)
+    kept = (place / os.fsdecode(partial_name(b"f"))).read_bytes()
+    assert (len(kept), kept[5:6], len(os.listdir(place))) == (PARTIAL_MIN_BYTES + 1, b"x", 1)
+
+
+def test_a_file_does_not_become_what_another_process_has(place: Path, dir_fd: int) -> None:
+    """A partial that is locked stays where it is."""
+    other = Staged.create(dir_fd, b"f", PARTIAL_MIN_BYTES + 1, sparse=False)
+    staged = Staged.create(dir_fd, b"f", PARTIAL_MIN_BYTES + 1, sparse=False, partial=False)
+    assert not staged.becomes_partial()
+    staged.abandon(keep=True)
+    assert os.listdir(place) == [os.fsdecode(partial_name(b"f"))]
+    other.abandon(keep=False)
+
+
+def test_a_short_file_becomes_no_partial(place: Path, dir_fd: int) -> None:
+    """It is sent again as fast."""
+    staged = Staged.create(dir_fd, b"f", PARTIAL_MIN_BYTES, sparse=False, partial=False)
+    assert not staged.becomes_partial()
+    staged.abandon(keep=True)
+    assert os.listdir(place) == []
