@@ -13,15 +13,17 @@ from pathlib import Path
 
 from benchmarks.contest import Place, Row, contest
 from benchmarks.kernels import KERNELS, Speed, kernel_speeds
+from benchmarks.modes import MODES, Written, written_by_modes
 from benchmarks.outcome import Outcome
 from benchmarks.results import Measured, keep
 from benchmarks.rows import rows
 from benchmarks.server import CIPHER, sshd
-from benchmarks.table import OUTCOME_HEAD, SPEED_HEAD, outcome_lines, speed_lines
+from benchmarks.table import OUTCOME_HEAD, SPEED_HEAD, WRITTEN_HEAD, outcome_lines, speed_lines, written_lines
 
 __all__ = ["main"]
 
 TMPFS = Path("/dev/shm")  # noqa: S108 - the place of tmpfs on Linux.
+TEMPORARY = Path(tempfile.gettempdir())
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "deltasync-benchmarks"
 
 
@@ -30,11 +32,13 @@ def main(words: Sequence[str] | None = None) -> None:
     parser = _parser()
     chosen = parser.parse_args(words)
     all_rows = rows(chosen.large_mib << 20, chosen.cache)
-    unknown = [word for word in chosen.rows if not any(_is_meant(name, [word]) for name in (*(row.name for row in all_rows), *KERNELS))]
+    others = (*KERNELS, MODES)
+    unknown = [word for word in chosen.rows if not any(_is_meant(name, [word]) for name in (*(row.name for row in all_rows), *others))]
     if unknown:
-        parser.error(f"no such row: {', '.join(unknown)}; there are {', '.join(row.name for row in all_rows)}, {', '.join(KERNELS)}")
+        parser.error(f"no such row: {', '.join(unknown)}; there are {', '.join(row.name for row in all_rows)}, {', '.join(others)}")
     outcomes: list[Outcome] = []
     speeds: list[Speed] = []
+    written: list[Written] = []
     try:
         _contests(
             [row for row in all_rows if _is_meant(row.name, chosen.rows) and (chosen.rows or not row.heavy)],
@@ -43,11 +47,13 @@ def main(words: Sequence[str] | None = None) -> None:
             outcomes,
         )
         _speeds([name for name in KERNELS if _is_meant(name, chosen.rows)], chosen.large_mib << 20, chosen.rounds, speeds)
+        if MODES in chosen.rows:
+            _modes(chosen.large_mib << 20, chosen.rounds, (chosen.work or [TEMPORARY])[0], written)
     finally:
-        measured = Measured(_machine(), {"large_mib": chosen.large_mib, "rounds": chosen.rounds}, outcomes, speeds)
+        measured = Measured(_machine(), {"large_mib": chosen.large_mib, "rounds": chosen.rounds}, outcomes, speeds, written)
         if chosen.json:
             chosen.json.write_text(measured.as_json())
-        if chosen.results and (outcomes or speeds):
+        if chosen.results and (outcomes or speeds or written):
             keep(measured, chosen.results)
 
 
@@ -93,6 +99,14 @@ def _speeds(names: Sequence[str], large_bytes: int, rounds: int, speeds: list[Sp
             made = kernel_speeds(name, large_bytes, rounds, Path(place))
         print(*speed_lines(made), sep="\n", flush=True)
         speeds += made
+
+
+def _modes(large_bytes: int, rounds: int, work: Path, written: list[Written]) -> None:
+    """Measure the ways to change a large file; what is measured is printed and added as it comes."""
+    print(f"\n{WRITTEN_HEAD}", flush=True)
+    for made in written_by_modes(large_bytes, rounds, work):
+        print(*written_lines(made), sep="\n", flush=True)
+        written += made
 
 
 def _machine() -> dict[str, object]:

@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.kernels import Speed
+from benchmarks.modes import Written
 from benchmarks.outcome import Outcome
 from benchmarks.plots import plot_growth, plot_ratios
-from benchmarks.table import OUTCOME_HEAD, SPEED_HEAD, UNIT_HEAD, outcome_lines, speed_lines, unit_lines
+from benchmarks.table import OUTCOME_HEAD, SPEED_HEAD, UNIT_HEAD, WRITTEN_HEAD, outcome_lines, speed_lines, unit_lines, written_lines
 
 __all__ = ["Measured", "keep"]
 
@@ -35,16 +36,19 @@ class Measured:
         asked: Its options.
         outcomes: What the contestants of the rows took.
         speeds: What the kernels alone do.
+        written: What the ways to change a large file write.
     """
 
     machine: dict[str, object]
     asked: dict[str, object]
     outcomes: Sequence[Outcome]
     speeds: Sequence[Speed]
+    written: Sequence[Written] = ()
 
     def as_json(self) -> str:
         """A file of all figures."""
         figures = {"outcomes": [one.as_json() for one in self.outcomes], "speeds": [one.as_json() for one in self.speeds]}
+        figures["written"] = [one.as_json() for one in self.written]
         return json.dumps({"machine": self.machine, "asked": self.asked, **figures}, indent=1) + "\n"
 
 
@@ -52,16 +56,17 @@ def keep(measured: Measured, directory: Path) -> None:
     """Add figures to those of a directory, and make its page and its plots anew."""
     directory.mkdir(parents=True, exist_ok=True)
     figures = directory / FIGURES
-    known = json.loads(figures.read_text(encoding="utf-8")) if figures.exists() else {"outcomes": [], "speeds": []}
+    known = json.loads(figures.read_text(encoding="utf-8")) if figures.exists() else {}
     new_rows = {(one.row, one.filesystem) for one in measured.outcomes}
     new_works = {speed.work for speed in measured.speeds}
-    outcomes = [_restored(Outcome, one) for one in known["outcomes"] if (one["row"], one["filesystem"]) not in new_rows]
-    speeds = [_restored(Speed, one) for one in known["speeds"] if one["work"] not in new_works]
+    outcomes = [_restored(Outcome, one) for one in known.get("outcomes", []) if (one["row"], one["filesystem"]) not in new_rows]
+    speeds = [_restored(Speed, one) for one in known.get("speeds", []) if one["work"] not in new_works]
     every = Measured(
         measured.machine,
         measured.asked,
         sorted([*outcomes, *measured.outcomes], key=lambda one: (one.row.partition("-")[0], one.row, one.filesystem)),
         sorted([*speeds, *measured.speeds], key=lambda speed: speed.work),
+        measured.written or [_restored(Written, one) for one in known.get("written", [])],
     )
     figures.write_text(every.as_json(), encoding="utf-8")
     plots = _plots(every.outcomes, directory)
@@ -94,6 +99,8 @@ def _page(measured: Measured, plots: Sequence[str]) -> str:
             parts += outcome_lines(list(group))
     if growing := [one for one in measured.outcomes if one.units]:
         parts += ["", UNIT_HEAD, *unit_lines(growing)]
+    if measured.written:
+        parts += ["", WRITTEN_HEAD, *written_lines(measured.written)]
     if measured.speeds:
         parts += ["", SPEED_HEAD]
         for _, speeds in groupby(measured.speeds, key=lambda speed: speed.work):

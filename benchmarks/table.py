@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from benchmarks.kernels import Speed
+from benchmarks.modes import Written
 from benchmarks.outcome import Outcome, compared
 
-__all__ = ["OUTCOME_HEAD", "SPEED_HEAD", "UNIT_HEAD", "outcome_lines", "speed_lines", "unit_lines"]
+__all__ = ["OUTCOME_HEAD", "SPEED_HEAD", "UNIT_HEAD", "WRITTEN_HEAD", "outcome_lines", "speed_lines", "unit_lines", "written_lines"]
 
 OUTCOME_HEAD = """\
 | row | on | program | median s | of the better rsync | by round | bytes on the wire | of rsync's | CPU s near + far | MiB near, far |
@@ -18,6 +19,10 @@ SPEED_HEAD = """\
 
 UNIT_HEAD = """\
 | row | on | median s | ns for each file or byte | MiB near, far |
+|---|---|--:|--:|--:|"""
+
+WRITTEN_HEAD = """\
+| way | on | median s | MiB written to the disk | of the file |
 |---|---|--:|--:|--:|"""
 
 
@@ -47,6 +52,15 @@ def unit_lines(outcomes: Sequence[Outcome]) -> list[str]:
     for one in sorted(outcomes, key=lambda one: (one.row.rpartition("-")[0], one.filesystem, one.units)):
         peaks = f"{one.near_peak_bytes >> 20}, {one.far_peak_bytes >> 20}"
         lines.append(_line((one.row, one.filesystem, f"{one.median_s:.3f}", f"{one.median_s / one.units * 1e9:.4g}", peaks)))
+    return lines
+
+
+def written_lines(written: Sequence[Written]) -> list[str]:
+    """Return a line for each way to change a file."""
+    lines = []
+    for one in written:
+        share = f"{one.median_bytes / one.size:.4f}"
+        lines.append(_line((one.contestant, one.filesystem, f"{one.median_s:.2f}", f"{one.median_bytes / (1 << 20):,.0f}", share)))
     return lines
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 import sys
 import threading
@@ -14,10 +15,11 @@ import pytest
 
 from benchmarks.counting import counting_proxy
 from benchmarks.kernels import KERNELS, THREADS, Speed, kernel_speeds
+from benchmarks.modes import written_by_modes
 from benchmarks.outcome import Outcome, compared
 from benchmarks.plots import plot_growth, plot_ratios
 from benchmarks.results import Measured, keep
-from benchmarks.table import OUTCOME_HEAD, SPEED_HEAD, UNIT_HEAD, outcome_lines, speed_lines, unit_lines
+from benchmarks.table import OUTCOME_HEAD, SPEED_HEAD, UNIT_HEAD, WRITTEN_HEAD, outcome_lines, speed_lines, unit_lines, written_lines
 from benchmarks.usage import Running, Usage, measured
 from deltasync._native import engine_name
 
@@ -158,6 +160,23 @@ def test_the_same_figures_give_the_same_plots(tmp_path: Path) -> None:
     assert not plot_ratios(OUTCOMES[:2], tmp_path / "none.svg")
     assert not plot_growth([], tmp_path / "none.svg")
     assert not (tmp_path / "none.svg").exists()
+
+
+@pytest.mark.needs("root", "rsync", "mkfs.ext4", "mkfs.xfs")
+def test_what_each_way_to_change_a_file_writes_is_counted(tmp_path: Path) -> None:
+    """By the disk itself: a staged file is written once, a patched one hardly; a clone only where the filesystem can; nothing is left."""
+    made = list(written_by_modes(6 << 20, 1, tmp_path))
+    ext4, xfs = ({one.contestant: one for one in outcomes} for outcomes in made)
+    assert list(ext4) == ["deltasync, stage", "deltasync, inplace", "rsync", "rsync --inplace"]
+    assert set(xfs) - set(ext4) == {"deltasync, clone"}
+    for outcomes in (ext4, xfs):
+        assert all(one.size == 24 << 20 and len(one.wall_s) == 1 for one in outcomes.values())
+        assert outcomes["deltasync, stage"].median_bytes > 24 << 20
+        assert outcomes["deltasync, inplace"].median_bytes < 8 << 20
+    assert xfs["deltasync, clone"].median_bytes < 8 << 20
+    lines = written_lines(made[1])
+    assert {line.count("|") for line in (*WRITTEN_HEAD.splitlines(), *lines)} == {6}
+    assert os.listdir(tmp_path) == []
 
 
 @pytest.mark.parametrize("work", KERNELS)
