@@ -8,7 +8,7 @@ from typing import Literal, NamedTuple
 from deltasync.errors import UsageError
 from deltasync.tree.names import shown
 
-__all__ = ["TCP_PORT", "Remote", "TcpAddress", "TcpRemote", "refuse_unsafe_names"]
+__all__ = ["TCP_PORT", "DataPlan", "Remote", "TcpAddress", "TcpRemote", "refuse_unsafe_names"]
 
 TCP_PORT = 8730
 """Where a listener is reached unless something else is said."""
@@ -72,6 +72,20 @@ class TcpRemote(NamedTuple):
     def __str__(self) -> str:
         """The listener as a person writes it."""
         return str(self.address)
+
+
+class DataPlan(NamedTuple):
+    """What the user says about the data connection.
+
+    Attributes:
+        host: Name or address of the far end for it; None for where SSH leads.
+        first_port: The first port that the far end may listen at; 0 for any.
+        last_port: The last.
+    """
+
+    host: str | None = None
+    first_port: int = 0
+    last_port: int = 0
 
 
 def refuse_unsafe_names(remote: Remote) -> None:

@@ -7,7 +7,7 @@ length, two bytes big-endian; its payload is empty but in the initiator's third.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from deltasync.channel.greeting import NoAnswer, answer, greet, receive_exactly
@@ -28,14 +28,14 @@ class Credentials(NamedTuple):
 
     Attributes:
         suite: The handshake. `NN` authenticates nobody: it is for streams that are authenticated already, as SSH's.
-        static: This side's private key, for `XK` and `XKPSK3`.
+        static: This side's private key, for `XK` and `XKPSK3`, or what finds it when it is needed.
         remote_static: The responder's public key, which an initiator of `XK` or `XKPSK3` must know.
-        psk: The pre-shared key of `XKPSK3`.
+        psk: The pre-shared key of `XKPSK3` or `NNPSK0`.
         request: What an initiator's third message carries: only the responder can read it, once it has proven its key. `NN` has none.
     """
 
     suite: Suite = Suite.NN
-    static: bytes | None = None
+    static: bytes | Callable[[], bytes] | None = None
     remote_static: bytes | None = None
     psk: bytes | None = None
     request: bytes = b""
@@ -50,7 +50,7 @@ class Credentials(NamedTuple):
             self.suite.pattern,
             initiator=initiator,
             prologue=Preamble(self.suite.value).prologue,
-            s=self.static,
+            s=self.static() if callable(self.static) else self.static,
             rs=self.remote_static,
             psks=() if self.psk is None else (self.psk,),
         )

@@ -3,10 +3,19 @@
 from __future__ import annotations
 
 from deltasync.channel.remote_command import NOT_FOUND_CODE, NOT_FOUND_LINE
-from deltasync.errors import AuthenticationError, ConnectionLost, DeadlineExceeded, DeltasyncError, RemoteProtocolError, TransportError
+from deltasync.errors import (
+    AuthenticationError,
+    ConnectionLost,
+    DeadlineExceeded,
+    DeltasyncError,
+    ExitCode,
+    RemoteProtocolError,
+    TransportError,
+)
 from deltasync.tree.names import shown
 
 __all__ = [
+    "Unproven",
     "changed_host_key",
     "denied",
     "ended",
@@ -17,6 +26,10 @@ __all__ = [
     "unknown_host_key",
     "unreachable",
 ]
+
+
+class Unproven(AuthenticationError):
+    """The far end's deltasync ended before it answered, since the keys are not those that they should be."""
 
 
 def unknown_host_key(peer: str) -> AuthenticationError:
@@ -79,6 +92,8 @@ def ended(error: ConnectionLost, peer: str, command: str | None, *, answered: bo
     if exit_code is None or exit_code < 0:
         why = why or "nothing is known of the cause"
         return TransportError(f"{peer} closed the connection without an answer: {why}; see whether `ssh {peer} true` works")
+    if exit_code == ExitCode.AUTHENTICATION:
+        return Unproven(f"{peer}: {why or 'the far end took the keys for wrong ones'}")
     # SSH has brought us there and back: what was started is no deltasync, or can't run.
     remedy = "see that deltasync runs there, or name it with --remote-path" if command is None else "see that --remote-path names deltasync"
     return RemoteProtocolError(f"no deltasync answered on {peer}: {why or f'the command ended with exit code {exit_code}'}; {remedy}")

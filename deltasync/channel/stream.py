@@ -47,14 +47,17 @@ class ByteStream(Protocol):
 class Link(Protocol):
     """The session's own bytes over a `ByteStream`: sealed, counted, and ended by a FIN that proves completeness."""
 
-    cipher: str
-    """`"AES-256-GCM"`, or `"none"` inside one process."""
+    @property
+    def cipher(self) -> str:
+        """`"AES-256-GCM"`, or `"none"` inside one process."""
 
-    bytes_sent: int
-    """Bytes handed to the stream so far, sealing included."""
+    @property
+    def bytes_sent(self) -> int:
+        """Bytes handed to the stream so far, sealing included."""
 
-    bytes_received: int
-    """Bytes taken from the stream so far, sealing included."""
+    @property
+    def bytes_received(self) -> int:
+        """Bytes taken from the stream so far, sealing included."""
 
     def limit(self, timeout_s: float) -> None:
         """Accept no longer silence of the peer than so many seconds from now on, if more was accepted until now."""

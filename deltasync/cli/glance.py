@@ -34,7 +34,7 @@ FLAGS = frozenset(
 VALUES = {
     "--exclude": "", "--include": "", "--backup-dir": "", "--suffix": "",
     "-e": "rsh", "--rsh": "rsh", "--port": "port", "--ssh": "ssh", "--ssh-config": "ssh_config",
-    "--identity": "identity", "--remote-path": "remote_path",
+    "--identity": "identity", "--remote-path": "remote_path", "--data": "", "--e2e": "",
 }  # fmt: skip
 """Options with a value, and which of those of `remote_of` it is; `""` where it changes nothing."""
 

@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from deltasync.channel.address import TCP_PORT, Remote, TcpAddress, TcpRemote
+from deltasync.cli.data import data_plan
 from deltasync.cli.filtering import FilterOption, wire_rules
 from deltasync.cli.options import ARCHIVE, FILTERS, Given
 from deltasync.cli.places import Host, Route, parse_place, route
@@ -163,6 +164,7 @@ def make_job(given: Given, way: Route, settings: Settings) -> Job:
     """
     values = given.values
     remote = None if way.host is None else _there(values, way.host)
+    over_ssh = isinstance(remote, Remote)
     rules = wire_rules(FilterOption(name, value) for given_name, value in given.ordered for name in FILTERS if name == given_name)
     return Job(
         direction="push" if way.sends else "pull",
@@ -173,7 +175,28 @@ def make_job(given: Given, way: Route, settings: Settings) -> Job:
         threads=values["threads"],
         retries=DEFAULT_RETRIES if values["retries"] is None else values["retries"],
         engine=values["engine"] or "auto",
+        data=data_plan(values["data"], over_ssh=over_ssh),
+        e2e=_pinned(values["e2e"], over_ssh=over_ssh),
     )
+
+
+def _pinned(key: str | None, *, over_ssh: bool) -> bytes | None:
+    """Return the key that the far end must prove.
+
+    Raises:
+        UsageError: It is no key, or the way is not over SSH.
+    """
+    if key is None:
+        return None
+    if not over_ssh:
+        raise UsageError("--e2e is for SSH: the key of a listener is known by deltasync known, and a local push has no far end")
+    # Few need it, and it loads much.
+    from deltasync.wire.keys import decode_public
+
+    try:
+        return decode_public(key)
+    except ValueError as error:
+        raise UsageError("--e2e: this is no key; deltasync key show prints it at the far end") from error
 
 
 def _archive(given: Given) -> dict[str, bool]:

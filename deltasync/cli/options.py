@@ -193,6 +193,8 @@ def _connection() -> list[click.Parameter]:
         _value(CONNECTION, "--ssh-config", metavar="FILE", text="instead of ~/.ssh/config"),
         _value(CONNECTION, "--identity", metavar="FILE", text="the private key"),
         _value(CONNECTION, "--remote-path", metavar="CMD", text="deltasync at the far end"),
+        _value(CONNECTION, "--e2e", metavar="KEY", text="over SSH: only with the deltasync that holds KEY"),
+        _value(CONNECTION, "--data", metavar="HOW", text="ssh; or tcp, tcp:PORTS, tcp:HOST[:PORTS]: beside SSH"),
         _flag(CONNECTION, "-z", "--compress", text="always compress; by default where it pays"),
         _flag(CONNECTION, "--no-compress", "--no-z", "no_compress", text="never compress"),
         _value(CONNECTION, "--bwlimit", metavar="RATE", text="KiB/s at most; suffixes K, M, G, KB, ..."),

@@ -5,16 +5,19 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from deltasync.channel.address import Remote, TcpRemote
+from deltasync.channel.address import DataPlan, Remote, TcpRemote
 from deltasync.channel.stream import Link
-from deltasync.errors import DeltasyncError
+from deltasync.errors import AuthenticationError, DeltasyncError
 
 if TYPE_CHECKING:
     from deltasync.channel.ahead import Ahead
+    from deltasync.channel.secure import Credentials
+    from deltasync.engine.data_move import Near
+    from deltasync.engine.peer import Peer
 
 __all__ = ["Connection", "Connector"]
 
@@ -31,11 +34,13 @@ class Connection:
         link: The link.
         explain: Turns an error of the first exchange into one that says what is wrong at the other end.
         heard: Lines that ssh or the far end wrote to standard error since.
+        data: Makes what looks after a data connection; None where there shall be none.
     """
 
     link: Link
     explain: Callable[[DeltasyncError], DeltasyncError]
     heard: deque[bytes]
+    data: Callable[[Peer], Near] | None = None
 
 
 class Connector:
@@ -45,10 +50,22 @@ class Connector:
         remote: Where to; None for this process.
         timeout_s: Longest silence of the peer; None for any.
         ahead: A session that was begun already, taken if it leads there.
+        data: What the user says about a data connection beside SSH; None for none.
+        e2e: The key that the far end of SSH must prove; None where SSH is enough.
     """
 
-    def __init__(self, remote: Remote | TcpRemote | None, *, timeout_s: float | None, ahead: Ahead | None = None) -> None:
+    def __init__(
+        self,
+        remote: Remote | TcpRemote | None,
+        *,
+        timeout_s: float | None,
+        ahead: Ahead | None = None,
+        data: DataPlan | None = None,
+        e2e: bytes | None = None,
+    ) -> None:
         self._ahead = ahead
+        self._data = data
+        self._e2e = e2e
         self._remote = remote
         self._timeout_s = timeout_s
         self._done = threading.Event()
@@ -132,13 +149,53 @@ class Connector:
         from deltasync.channel.secure import open_initiator
 
         try:
-            link = open_initiator(stream, peer=str(remote))
+            link: Link = open_initiator(stream, self._credentials(), peer=str(remote))
         except DeltasyncError as error:
-            raise stream.explain(error) from error
+            raise self._unproven(remote, error, stream.explain(error)) from error
         # Until now what ssh says explains its failure; from now on it is for the user, told by the control thread in its time.
         heard: deque[bytes] = deque(maxlen=MAX_HEARD_LINES)
         stream.heard = heard.append
-        return Connection(link, stream.explain, heard)
+        if self._data is None:
+            return Connection(link, stream.explain, heard)
+        return self._movable(link, remote, self._data, Connection(link, stream.explain, heard))
+
+    def _credentials(self) -> Credentials | None:
+        """Return how to prove ourselves within SSH; None for what SSH has proven already."""
+        if self._e2e is None:
+            return None
+        from deltasync.channel.secure import Credentials as Made
+        from deltasync.fs.own_key import home, load_or_make
+        from deltasync.wire.preamble import Suite
+
+        return Made(Suite.XK, static=load_or_make(home()).private, remote_static=self._e2e)
+
+    def _unproven(self, remote: Remote, error: DeltasyncError, explained: DeltasyncError) -> DeltasyncError:
+        """Return what an error of the handshake means where the far end must prove a key."""
+        from deltasync.channel.ssh_errors import Unproven
+
+        if self._e2e is None or not (isinstance(error, AuthenticationError) or isinstance(explained, Unproven)):
+            return explained
+        from deltasync.wire.keys import encode
+
+        return AuthenticationError(
+            f"{remote} did not prove that it holds the key {encode(self._e2e)} (--e2e), and nothing was told to it: "
+            "deltasync key show prints the key there"
+        )
+
+    def _movable(self, link: Link, remote: Remote, plan: DataPlan, connection: Connection) -> Connection:
+        """Return a connection that may go on over TCP."""
+        from deltasync.channel.data_dial import reach
+        from deltasync.channel.moving import MovingLink
+        from deltasync.engine.data_move import Near
+
+        def reached(port: int, key: bytes, given_up: Callable[[], bool]) -> Link:
+            return reach(remote, plan, port, key, given_up, timeout_s=self._timeout_s)
+
+        def near(peer: Peer) -> Near:
+            return Near(peer, moving, reached, everywhere=plan.host is not None, ports=(plan.first_port, plan.last_port))
+
+        moving = MovingLink(link)
+        return replace(connection, link=moving, data=near)
 
     def _tcp(self, remote: TcpRemote) -> Connection:
         from deltasync.channel.tcp_client import Caller

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from deltasync import __version__
 from deltasync._native import engine_name
 from deltasync.channel.stream import Link
+from deltasync.engine.data_move import DATA_TCP, Near
 from deltasync.engine.peer import Peer
 from deltasync.errors import RemoteProtocolError
 from deltasync.tree.names import check_name
@@ -30,7 +31,7 @@ def _ping_s(timeout_s: float) -> float:
     return min(timeout_s / PING_SHARE, 15.0) if timeout_s else 15.0
 
 
-def ask(link: Link, setup: Setup, stop: threading.Event, meanwhile: Callable[[], bool]) -> Peer:
+def ask(link: Link, setup: Setup, stop: threading.Event, meanwhile: Callable[[], bool], data: Callable[[Peer], Near] | None = None) -> Peer:
     """Start a session on a link that this side connected.
 
     Args:
@@ -38,15 +39,23 @@ def ask(link: Link, setup: Setup, stop: threading.Event, meanwhile: Callable[[],
         setup: What is wanted.
         stop: Ends the session from outside.
         meanwhile: Called again and again while the answer is awaited, as long as it says that there is more to do.
+        data: Makes what looks after a data connection; None where none is wanted.
 
     Raises:
         DeltasyncError: The link failed, or the peer refused.
     """
-    peer = Peer(link, Speaker.INITIATOR, stop, ping_s=_ping_s(setup.settings.timeout_s))
+    near: list[Near] = []
+
+    def beside(made: Peer) -> Near:
+        assert data is not None
+        near.append(data(made))
+        return near[0]
+
+    peer = Peer(link, Speaker.INITIATOR, stop, ping_s=_ping_s(setup.settings.timeout_s), beside=None if data is None else beside)
     try:
         # Before anything is said: the answer may be there before the next line runs.
         peer.take_role(sends=setup.sends)
-        peer.send(Hello(__version__, FEATURES))
+        peer.send(Hello(__version__, FEATURES if data is None else (*FEATURES, DATA_TCP)))
         peer.send(setup)
         for expected in (Hello, Ready):
             message = _awaited(peer, meanwhile)
@@ -56,6 +65,8 @@ def ask(link: Link, setup: Setup, stop: threading.Event, meanwhile: Callable[[],
                 peer.features = frozenset(FEATURES) & frozenset(message.features)
             if not isinstance(message, expected):
                 raise RemoteProtocolError(f"the peer sent {type(message).__name__} where {expected.__name__} was due")
+            if near and isinstance(message, Hello) and DATA_TCP in message.features:
+                near[0].ask()
     except BaseException:
         peer.close()
         raise
@@ -74,13 +85,15 @@ def _awaited(peer: Peer, meanwhile: Callable[[], bool]) -> Message:
     return answer
 
 
-def accept(peer: Peer) -> Setup:
+def accept(peer: Peer, *, data: bool = False) -> Setup:
     """Take the first words of whoever connected; `Ready` is left to the caller, who knows whether it can be done.
+
+    With `data`, a data connection is offered.
 
     Raises:
         DeltasyncError: The link failed, or the peer does not follow the protocol.
     """
-    peer.send(Hello(__version__, FEATURES))
+    peer.send(Hello(__version__, (*FEATURES, DATA_TCP) if data else FEATURES))
     greeting = peer.receive()
     if not isinstance(greeting, Hello):
         raise RemoteProtocolError(f"the peer sent {type(greeting).__name__} where Hello was due")

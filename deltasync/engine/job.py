@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Literal, Protocol
 
-from deltasync.channel.address import Remote, TcpRemote
+from deltasync.channel.address import DataPlan, Remote, TcpRemote
 from deltasync.engine.progress import Progress
 from deltasync.errors import ExitCode, Problem
 from deltasync.wire.settings import Settings
 
-__all__ = ["Direction", "Job", "Observer", "Progress", "Remote", "Summary", "TcpRemote", "channel_of"]
+__all__ = ["DataPlan", "Direction", "Job", "Observer", "Progress", "Remote", "Summary", "TcpRemote", "channel_of"]
 
 Direction = Literal["push", "pull"]
 
@@ -34,6 +34,8 @@ class Job:
         remote: The other end; None when it is this machine (both ends run in this process).
         threads: Size of the pool; None for the number of cores.
         retries: How often a lost connection is made again, once one has stood; 0 or more.
+        data: What the user says about a data connection beside SSH; None where none is wanted.
+        e2e: The public key, 32 bytes, that a far end over SSH must prove to hold; None where SSH is enough.
         engine: What computes checksums: `auto`, or one of `deltasync._native.ENGINES`.
     """
 
@@ -45,6 +47,8 @@ class Job:
     threads: int | None = None
     retries: int = 5
     engine: str = "auto"
+    data: DataPlan | None = None
+    e2e: bytes | None = None
 
 
 class Observer(Protocol):

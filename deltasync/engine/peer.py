@@ -7,45 +7,22 @@ import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
+from typing import Protocol
 
+from deltasync.channel.moving import MovingLink
 from deltasync.channel.stream import Link
+from deltasync.engine.weights import weight
 from deltasync.errors import ConnectionLost, DeltasyncError, Interrupted, LocalProtocolError, PeerFailure, RemoteProtocolError
 from deltasync.tree.names import shown
-from deltasync.wire.messages import (
-    Applied,
-    Entries,
-    Failure,
-    FileCopy,
-    FileData,
-    FileZeros,
-    Gaps,
-    Items,
-    Message,
-    Note,
-    Owners,
-    Pack,
-    Ping,
-    Same,
-    Signature,
-    Trouble,
-    Want,
-    WantDeferred,
-    WantWhole,
-)
+from deltasync.wire.messages import DataAt, DataKey, Failure, Message, Moved, Ping
 from deltasync.wire.session import Inbound, Outbound, Speaker
 
-__all__ = ["Peer"]
+__all__ = ["Beside", "Peer"]
 
 MAX_QUEUED_BYTES = 4 << 20
 """What waits for the control thread; beyond it the reader stops reading, and so the peer stops sending."""
 MAX_BACKLOG_BYTES = 64 << 20
 """More than this waiting is a peer gone wild: the sender of a tree reads while it sends, whatever waits, or both sides would wait."""
-MESSAGE_BYTES = 256
-"""About what a message costs besides what it carries."""
-PACKED_FILE_WEIGHT = 1024
-"""What a file of a pack counts besides its content: putting it in place takes long beside its size, and what is queued delays a stop."""
-ZEROS_WEIGHT = 4096
-"""What a run of zeros counts among the queued bytes, since it may take longer to write than it takes to send."""
 STOP_GRACE_S = 0.25
 BREAK_GRACE_S = 5.0
 """How long a peer that broke the session may take to read what was sent to it, and why it ends."""
@@ -53,6 +30,16 @@ POLL_S = 0.1
 IDLE_POLL_S = 0.25
 """How often a session in which nothing happens looks whether it shall end."""
 WATCH_S = 0.25
+
+
+class Beside(Protocol):
+    """What is agreed on beside the session's work: the connection that it moves to."""
+
+    def take(self, message: DataKey | DataAt | Moved) -> None:
+        """Take a message, on the thread that receives; raises `RemoteProtocolError` where it is not due."""
+
+    def close(self) -> None:
+        """End it."""
 
 
 class Peer:
@@ -67,12 +54,21 @@ class Peer:
         speaker: Whether this side connected.
         stop: Set to end the session from outside.
         ping_s: Send a sign of life when nothing was sent for so long; 0 for never.
+        beside: Makes, from this, what takes the messages about a data connection; None where there can be none.
 
     Attributes:
         features: The optional features that are in force.
     """
 
-    def __init__(self, link: Link, speaker: Speaker, stop: threading.Event, *, ping_s: float = 0.0) -> None:
+    def __init__(
+        self,
+        link: Link,
+        speaker: Speaker,
+        stop: threading.Event,
+        *,
+        ping_s: float = 0.0,
+        beside: Callable[[Peer], Beside] | None = None,
+    ) -> None:
         other = Speaker.RESPONDER if speaker is Speaker.INITIATOR else Speaker.INITIATOR
         self.link = link
         self.stop = stop
@@ -87,6 +83,7 @@ class Peer:
         self._changed = threading.Condition()
         self._closed = threading.Event()
         self._ended = self._broken = self._sends = False
+        self._beside = None if beside is None else beside(self)
         self._threads = [
             threading.Thread(target=self._read, name="deltasync-reader", daemon=True),
             threading.Thread(target=self._watch, name="deltasync-watch", daemon=True),
@@ -122,6 +119,13 @@ class Peer:
                 self._raise_last_words()
                 raise
             self._sent_at = time.monotonic()
+
+    def move(self, link: MovingLink) -> None:
+        """Have what is sent from now on go over the other connection of this session's link, unless all has been said; raises as `send`."""
+        with self._sending:
+            if self.outbound.may_move:
+                self.link.send(self.outbound.send(Moved()))
+                link.move()
 
     def _raise_last_words(self) -> None:
         """Raise what the peer said before it closed the connection, if it said why."""
@@ -169,7 +173,7 @@ class Peer:
                     raise Interrupted("interrupted")
                 raise message or ConnectionLost("the connection ended before the session was finished")
             self._queue.popleft()
-            self._queued_bytes -= _weight(message)
+            self._queued_bytes -= weight(message)
             self._changed.notify_all()
         if isinstance(message, Failure):
             raise _as_error(message)
@@ -253,6 +257,8 @@ class Peer:
         """Close the link and join the threads."""
         self._closed.set()
         self.link.close()
+        if self._beside is not None:
+            self._beside.close()
         with self._changed:
             self._queue.clear()
             self._queued_bytes = -(1 << 62)
@@ -264,9 +270,17 @@ class Peer:
         last: DeltasyncError | None = None
         try:
             while (data := self.link.recv(self.inbound.room)) is not None:
+                moved = False
                 for message in self.inbound.feed(data):
-                    if not isinstance(message, Ping):
+                    if moved:
+                        raise RemoteProtocolError("the peer moved to another connection, and went on in this one")
+                    if isinstance(message, (DataKey, DataAt, Moved)):
+                        self._set_aside(message)
+                        moved = isinstance(message, Moved)
+                    elif not isinstance(message, Ping):
                         self._put(message)
+                if moved and not self.inbound.at_boundary:
+                    raise RemoteProtocolError("the peer moved to another connection in the middle of a message")
             if not self.inbound.at_boundary:
                 last = RemoteProtocolError("the peer finished in the middle of a message")
             elif not self.inbound.done:
@@ -281,6 +295,11 @@ class Peer:
             self._queue.append(last)
             self._changed.notify_all()
 
+    def _set_aside(self, message: DataKey | DataAt | Moved) -> None:
+        if self._beside is None:
+            raise RemoteProtocolError(f"the peer sent {type(message).__name__}, of a feature that is not in force")
+        self._beside.take(message)
+
     def _put(self, message: Message) -> None:
         with self._changed:
             while self._queued_bytes > MAX_QUEUED_BYTES and not (self._sends and self._sending.locked()):
@@ -290,7 +309,7 @@ class Peer:
             if self._queued_bytes > MAX_BACKLOG_BYTES:
                 raise RemoteProtocolError("the peer sends more than can be taken while it takes nothing")
             self._queue.append(message)
-            self._queued_bytes += _weight(message)
+            self._queued_bytes += weight(message)
             self._changed.notify_all()
 
     def _watch(self) -> None:
@@ -313,39 +332,6 @@ class Peer:
                     return
                 finally:
                     self._sending.release()
-
-
-def _weight(message: Message) -> int:
-    if isinstance(message, Pack):
-        return MESSAGE_BYTES + PACKED_FILE_WEIGHT * len(message.ids) + len(message.content)
-    if isinstance(message, FileData):
-        return MESSAGE_BYTES + len(message.content)
-    if isinstance(message, FileZeros):
-        return ZEROS_WEIGHT
-    if isinstance(message, Entries):
-        return MESSAGE_BYTES + len(message.chunk)
-    return MESSAGE_BYTES + _carried(message)
-
-
-def _carried(message: Message) -> int:
-    """Return about how many bytes a message carries that has no limit of its own but that of a frame."""
-    if isinstance(message, Items):
-        return sum(MESSAGE_BYTES + len(path) + len(link) for _, path, link in message.items)
-    if isinstance(message, Trouble):
-        return len(message.path) + len(message.text)
-    if isinstance(message, Owners):
-        return sum(MESSAGE_BYTES + len(name) for _, name in (*message.users, *message.groups))
-    if isinstance(message, Want):
-        return len(message.whole) + len(message.deferred) + len(message.delta) + len(message.had) + len(message.digests)
-    if isinstance(message, Same):
-        return PACKED_FILE_WEIGHT * (len(message.ids) // 8)
-    if isinstance(message, (WantDeferred, WantWhole, Applied)):
-        return len(message.ids)
-    if isinstance(message, Signature):
-        return len(message.weak) + len(message.strong)
-    if isinstance(message, (FileCopy, Gaps)):
-        return 24 * len(message.lengths)
-    return len(message.text) if isinstance(message, Note) else 0
 
 
 def _as_error(failure: Failure) -> PeerFailure:

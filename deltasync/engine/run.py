@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import threading
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from deltasync._native import EngineMissing, choose
@@ -80,6 +81,8 @@ class _Attempts:
                 if retries == self._job.retries:
                     raise self._final(error) from error
                 self._earlier, self._last = self.reached(), None
+                # What broke once may be broken again by whatever stands in its way; SSH brings the rest.
+                self._job = replace(self._job, data=None)
                 wait_s = BACKOFF_S[min(retries, len(BACKOFF_S) - 1)]
                 retries += 1
                 self._observer.again(f"{error}; trying again in {wait_s:g} s")
@@ -93,10 +96,12 @@ class _Attempts:
         return ConnectionLost(f"{error}; run again: what is there is not sent once more")
 
     def _attempt(self) -> Summary:
-        with Connector(self._job.remote, timeout_s=self._job.settings.timeout_s or None, ahead=self._ahead) as connector:
+        job = self._job
+        timeout_s = job.settings.timeout_s or None
+        with Connector(job.remote, timeout_s=timeout_s, ahead=self._ahead, data=job.data, e2e=job.e2e) as connector:
             from deltasync.engine.transfer import Transfer as Attempt
 
-            self._last = Attempt(self._job, self._observer, self._stop, connector, self._began_at)
+            self._last = Attempt(job, self._observer, self._stop, connector, self._began_at)
             return self._last.run().after(self._earlier)
 
     def reached(self) -> Summary:

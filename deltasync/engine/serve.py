@@ -9,7 +9,9 @@ import threading
 from collections.abc import Callable
 from typing import NamedTuple
 
+from deltasync.channel.moving import MovingLink
 from deltasync.channel.stream import Link
+from deltasync.engine.data_move import Far
 from deltasync.engine.handshake import accept, opening, ready
 from deltasync.engine.peer import Peer
 from deltasync.engine.reporter import RemoteReporter
@@ -58,11 +60,12 @@ def serve_stdio(root: bytes | None, read_only: bool, stop: threading.Event) -> i
         DeltasyncError: No session could be begun, so that there was no peer to tell.
     """
     from deltasync.channel.pipes import PipeStream
-    from deltasync.channel.secure import open_responder
+    from deltasync.channel.secure import Credentials, open_responder
+    from deltasync.wire.preamble import Suite
 
     stream = PipeStream(0, 1)
     try:
-        link = open_responder(stream)
+        link = open_responder(stream, Credentials(), Credentials(Suite.XK, static=_own_key))
     except DeltasyncError:
         stream.close()
         raise
@@ -70,7 +73,14 @@ def serve_stdio(root: bytes | None, read_only: bool, stop: threading.Event) -> i
         beneath = Root.open(root) if root is not None else None
     except OSError as error:
         return refuse(link, f"{shown(root or b'')}: --root can't be opened: {error.strerror}", stop)
-    return serve_link(link, Limits(beneath, read_only), stop)
+    return serve_link(MovingLink(link), Limits(beneath, read_only), stop)
+
+
+def _own_key() -> bytes:
+    """Return this installation's private key, which only a client that asks for it needs."""
+    from deltasync.fs.own_key import home, load_or_make
+
+    return load_or_make(home()).private
 
 
 def refuse(link: Link, text: str, stop: threading.Event) -> int:
@@ -90,10 +100,14 @@ def refuse(link: Link, text: str, stop: threading.Event) -> int:
 def serve_link(
     link: Link, limits: Limits, stop: threading.Event, ended: Callable[[DeltasyncError], DeltasyncError] = lambda error: error
 ) -> int:
-    """Serve one session; return the exit code. Errors of the session are told to the peer, as `ended` words them; none is raised."""
-    peer = Peer(link, Speaker.RESPONDER, stop, ping_s=15.0)
+    """Serve one session; return the exit code. Errors of the session are told to the peer, as `ended` words them; none is raised.
+
+    A link that can move is moved if the peer wants it.
+    """
+    moving = link if isinstance(link, MovingLink) else None
+    peer = Peer(link, Speaker.RESPONDER, stop, ping_s=15.0, beside=None if moving is None else lambda peer: Far(peer, moving))
     try:
-        setup = accept(peer)
+        setup = accept(peer, data=moving is not None)
         reporter = RemoteReporter(peer)
         if setup.sends:
             _receive(peer, setup, limits, reporter)

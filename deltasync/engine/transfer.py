@@ -13,6 +13,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from deltasync._native import engine_name
+from deltasync.channel.moving import MovingLink
 from deltasync.engine.connecting import Connection, Connector
 from deltasync.engine.handshake import ask, opening
 from deltasync.engine.job import Job, Observer, Summary, channel_of
@@ -53,6 +54,7 @@ class Transfer:
         self._role: Sender | Receiver | None = None
         self._sent = self._received = 0
         self._cipher = "none"
+        self._channel = channel_of(job.remote)
 
     def run(self) -> Summary:
         """Do it.
@@ -80,7 +82,7 @@ class Transfer:
             bytes_received=self._received,
             problems=tuple(self._reporter.problems),
             elapsed_s=time.monotonic() - self._began_at,
-            channel=channel_of(self._job.remote),
+            channel=self._channel,
             cipher=self._cipher,
             engine=engine_name() if self._job.engine == "auto" else self._job.engine,
             exit_code=worst(*self._reporter.codes),
@@ -147,7 +149,7 @@ class Transfer:
         connection = self._connect(meanwhile)
         self._cipher = connection.link.cipher
         try:
-            peer = ask(connection.link, setup, self._stop, meanwhile)
+            peer = ask(connection.link, setup, self._stop, meanwhile, connection.data)
             try:
                 yield peer
                 peer.finish()
@@ -163,6 +165,8 @@ class Transfer:
                 raise
             raise explained from error
         finally:
+            if isinstance(connection.link, MovingLink) and connection.link.moved:
+                self._channel = f"{self._channel}+tcp"
             self._sent, self._received = connection.link.bytes_sent, connection.link.bytes_received
             for line in connection.heard:
                 self._observer.note(f"{self._job.remote}: {shown(line)}")

@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from deltasync._native import engine_name
+from deltasync.channel.moving import MovingLink
 from deltasync.detect.sources import Sources
 from deltasync.detect.worklist import Batch, Mark
 from deltasync.engine.connecting import Connector
@@ -185,14 +186,14 @@ class _Watch:
         job = self._job
         setup = Setup(True, (job.dest,), job.settings)
         late = _LateStop(self._stop)
-        with Connector(job.remote, timeout_s=job.settings.timeout_s or None) as connector:
+        with Connector(job.remote, timeout_s=job.settings.timeout_s or None, data=job.data, e2e=job.e2e) as connector:
             while not connector.settled(0.0) and meanwhile():
                 pass
             while not connector.settled(0.1):
                 self._check()
             connection = connector.result()
             try:
-                peer = ask(connection.link, setup, late, meanwhile)
+                peer = ask(connection.link, setup, late, meanwhile, connection.data)
                 try:
                     if ROUNDS not in peer.features:
                         raise RemoteProtocolError("the deltasync at the far end can't watch; install a newer one there")
@@ -211,6 +212,8 @@ class _Watch:
             finally:
                 link = connection.link
                 sums = {"bytes_sent": link.bytes_sent, "bytes_received": link.bytes_received}
+                if isinstance(link, MovingLink) and link.moved:
+                    self._total = replace(self._total, channel="ssh+tcp")
                 self._total = replace(
                     self._total, cipher=link.cipher, **{name: getattr(self._total, name) + more for name, more in sums.items()}
                 )

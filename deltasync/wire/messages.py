@@ -30,6 +30,7 @@ from deltasync.wire.content import (
     Signature,
     pack_slices,
 )
+from deltasync.wire.moving import DataAt, DataKey, Moved
 from deltasync.wire.settings import Settings
 
 __all__ = [
@@ -47,6 +48,8 @@ __all__ = [
     "MAX_ZEROS_BYTES",
     "MIN_BLOCK_BYTES",
     "Applied",
+    "DataAt",
+    "DataKey",
     "Entries",
     "EntriesEnd",
     "Failure",
@@ -61,6 +64,7 @@ __all__ = [
     "Hello",
     "Items",
     "Message",
+    "Moved",
     "Note",
     "Owners",
     "Pack",
@@ -110,6 +114,9 @@ class Type(IntEnum):
     TROUBLE = 0x05
     NOTE = 0x06
     PING = 0x07
+    DATA_KEY = 0x08
+    DATA_AT = 0x09
+    MOVED = 0x0A
 
     TREE = 0x10
     OWNERS = 0x11
@@ -348,6 +355,9 @@ Message = (
     | Trouble
     | Note
     | Ping
+    | DataKey
+    | DataAt
+    | Moved
     | Tree
     | Owners
     | Entries

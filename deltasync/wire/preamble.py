@@ -5,7 +5,7 @@ Fourteen bytes, the same in every version to come:
     offset  bytes  content
     0       11     the magic, `00 64 65 6c 74 61 73 79 6e 63 00` (NUL, "deltasync", NUL)
     11      2      protocol version, big-endian
-    13      1      handshake: 1 `NN`, 2 `XK`, 3 `XKpsk3`
+    13      1      handshake: 1 `NN`, 2 `XK`, 3 `XKpsk3`, 4 `NNpsk0`
 
 The initiator's goes out together with the first message of the handshake, the responder's with the second. Both must be equal, so each
 side knows both before the handshake begins; one after the other they are the prologue that the handshake binds.
@@ -34,11 +34,12 @@ class Suite(Enum):
     NN = 1
     XK = 2
     XKPSK3 = 3
+    NNPSK0 = 4
 
     @property
     def pattern(self) -> str:
         """The name of the Noise pattern."""
-        return {Suite.NN: "NN", Suite.XK: "XK", Suite.XKPSK3: "XKpsk3"}[self]
+        return {Suite.NN: "NN", Suite.XK: "XK", Suite.XKPSK3: "XKpsk3", Suite.NNPSK0: "NNpsk0"}[self]
 
 
 class Preamble(NamedTuple):

@@ -53,11 +53,25 @@ class State(Enum):
 _FILE = (Type.PACK, Type.SAME, Type.FILE_BEGIN, Type.FILE_DATA, Type.FILE_ZEROS, Type.FILE_END, Type.FILE_ABORT)
 _DELTA_FROM_SENDER = (Type.FILE_COPY, Type.GAPS)
 _DELTA_FROM_RECEIVER = (Type.SIGNATURE, Type.RESUME, Type.APPLIED, Type.WANT_WHOLE)
-_ANYTIME = (Type.TROUBLE, Type.NOTE, Type.PING)
+_DATA = (Type.DATA_KEY, Type.DATA_AT, Type.MOVED)
+_ANYTIME = (Type.TROUBLE, Type.NOTE, Type.PING, *_DATA)
+
+_SPOKEN_BY = {
+    Type.SETUP: Speaker.INITIATOR,
+    Type.READY: Speaker.RESPONDER,
+    Type.DATA_KEY: Speaker.INITIATOR,
+    Type.DATA_AT: Speaker.RESPONDER,
+}
 
 TRANSITIONS: dict[State, dict[Type, State]] = {
     State.START: {Type.HELLO: State.GREETED, Type.FAILURE: State.DONE},
-    State.GREETED: {Type.SETUP: State.GREETED, Type.READY: State.GREETED, Type.NOTE: State.GREETED, Type.FAILURE: State.DONE},
+    State.GREETED: {
+        Type.SETUP: State.GREETED,
+        Type.READY: State.GREETED,
+        Type.NOTE: State.GREETED,
+        Type.DATA_AT: State.GREETED,
+        Type.FAILURE: State.DONE,
+    },
     State.SENDER_OPEN: {
         **dict.fromkeys(_ANYTIME, State.SENDER_OPEN),
         Type.TREE: State.LISTING,
@@ -102,9 +116,8 @@ class _Track:
 
     def allows(self, kind: Type) -> bool:
         """Tell whether a message of this type may come now."""
-        if (kind is Type.SETUP and self.speaker is not Speaker.INITIATOR) or (kind is Type.READY and self.speaker is not Speaker.RESPONDER):
-            return False
-        return kind in TRANSITIONS[self.state]
+        only = _SPOKEN_BY.get(kind)
+        return (only is None or only is self.speaker) and kind in TRANSITIONS[self.state]
 
     def step(self, kind: Type, *, sends: bool) -> None:
         """Go on to the state after a message; `sends` is whether the speaker is the sender of the tree."""
@@ -133,6 +146,11 @@ class Outbound:
     def open(self) -> bool:
         """Whether the roles are known and this side has not said its last."""
         return self._track.state not in (State.START, State.GREETED, State.DONE)
+
+    @property
+    def may_move(self) -> bool:
+        """Whether this side can say now that it goes on over another connection."""
+        return self._track.allows(Type.MOVED)
 
     def send(self, message: Message, *, squeeze: bool = False) -> list[Part]:
         """Return the bytes of a message, in parts; with `squeeze` the body is compressed if that makes it smaller.

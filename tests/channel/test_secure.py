@@ -28,11 +28,13 @@ INITIATORS = {
     Suite.NN: Credentials(),
     Suite.XK: Credentials(Suite.XK, static=CLIENT, remote_static=public_key(LISTENER)),
     Suite.XKPSK3: Credentials(Suite.XKPSK3, static=CLIENT, remote_static=public_key(LISTENER), psk=TOKEN),
+    Suite.NNPSK0: Credentials(Suite.NNPSK0, psk=TOKEN),
 }
 RESPONDERS = {
     Suite.NN: Credentials(),
     Suite.XK: Credentials(Suite.XK, static=LISTENER),
     Suite.XKPSK3: Credentials(Suite.XKPSK3, static=LISTENER, psk=TOKEN),
+    Suite.NNPSK0: Credentials(Suite.NNPSK0, psk=TOKEN),
 }
 
 
@@ -143,8 +145,8 @@ def test_each_suite_opens(suite: Suite) -> None:
     responder.send([b"to the initiator"])
     assert bytes(responder.recv() or b"") == b"to the responder"
     assert bytes(initiator.recv() or b"") == b"to the initiator"
-    assert initiator.peer_key == (None if suite is Suite.NN else public_key(LISTENER))
-    assert responder.peer_key == (None if suite is Suite.NN else public_key(CLIENT))
+    assert initiator.peer_key == (None if suite in (Suite.NN, Suite.NNPSK0) else public_key(LISTENER))
+    assert responder.peer_key == (None if suite in (Suite.NN, Suite.NNPSK0) else public_key(CLIENT))
 
 
 @pytest.mark.parametrize("suite", Suite)
@@ -388,7 +390,7 @@ def test_meddling_with_the_handshake_is_found_out(chance: random.Random, suite: 
     """One bit flipped in any piece of either side: at least one side fails, and neither accepts a byte of content from the other."""
     one, other = taps()
     victim = chance.choice([one, other])
-    target = 0 if suite is Suite.NN or victim is other else chance.randrange(2)
+    target = 0 if suite in (Suite.NN, Suite.NNPSK0) or victim is other else chance.randrange(2)
     # Drawn now: whether the piece is ever sent may depend on time.
     place, bit = chance.randrange(1 << 16), 1 << chance.randrange(8)
 

@@ -34,7 +34,7 @@ def test_nothing_else_is_a_preamble(data: bytes) -> None:
 
 def test_each_suite_has_a_pattern() -> None:
     """The handshake that a number names is one that the machine knows."""
-    assert [pattern(suite.pattern).name for suite in Suite] == ["NN", "XK", "XKpsk3"]
+    assert [pattern(suite.pattern).name for suite in Suite] == ["NN", "XK", "XKpsk3", "NNpsk0"]
 
 
 def test_the_prologue_binds_both_preambles() -> None:
