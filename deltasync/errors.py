@@ -21,6 +21,7 @@ __all__ = [
     "PeerFailure",
     "Problem",
     "RemoteProtocolError",
+    "SourceTrouble",
     "StateError",
     "TransportError",
     "Unanswered",
@@ -123,6 +124,12 @@ class DeadlineExceeded(DeltasyncError):
     """Nothing was heard of the peer for longer than `--timeout`."""
 
     exit_code = ExitCode.TIMEOUT
+
+
+class SourceTrouble(DeltasyncError):
+    """The source of a watch is not what it was, so that nothing may be concluded from what is missing in it."""
+
+    exit_code = ExitCode.LOCAL_IO
 
 
 class StateError(DeltasyncError):

@@ -258,7 +258,9 @@ def _meaning(mask: int, *, is_dir: bool) -> tuple[Mark, float]:
         return Mark.LOOK | Mark.WRITTEN, 0.0
     if mask & In.IN_MODIFY:
         return Mark.LOOK | Mark.WRITTEN, _WAIT_WRITTEN_S
-    return Mark.LOOK, _WAIT_DELETED_S if mask & In.IN_DELETE else _WAIT_ATTRIBUTES_S
+    if mask & In.IN_DELETE:
+        return Mark.LOOK | Mark.GONE, _WAIT_DELETED_S
+    return Mark.LOOK, _WAIT_ATTRIBUTES_S
 
 
 def _still_there(sources: Sources, source: int, path: bytes, dir_fd: int) -> bool:

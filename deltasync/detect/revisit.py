@@ -56,7 +56,8 @@ class Revisit:
         mirror: What the peer holds; it follows what is listed.
         batch: Which places.
         deletes: Whether the peer is told what is gone.
-        wall: Turns a time of the batch's clock into seconds since the epoch.
+        clock_offset_s: What has to be added to a time of the batch's clock for seconds since the epoch.
+        may_delete: Called before anything is said to be gone; raises what forbids it.
 
     Attributes:
         renames: Pairs of old and new path, in their order; known at once.
@@ -64,12 +65,15 @@ class Revisit:
         vanished: Directories that are not where they were; a moment later it may show where they are.
     """
 
-    def __init__(self, terms: Terms, mirror: Mirror, batch: Batch, *, deletes: bool, clock_offset_s: float) -> None:
+    def __init__(
+        self, terms: Terms, mirror: Mirror, batch: Batch, *, deletes: bool, clock_offset_s: float, may_delete: Callable[[], None]
+    ) -> None:
         self._terms = terms
         self._mirror = mirror
         self._batch = batch
         self._deletes = deletes
         self._offset_s = clock_offset_s
+        self._may_delete = may_delete
         self._packing = Packing(mirror.record)
         self._scan = Scan(terms, self._packing)
         self.renames: list[tuple[bytes, bytes]] = []
@@ -157,6 +161,7 @@ class Revisit:
             return
         gone, plain, written, directories = self._compared(directory, names, wanted, found)
         if gone and self._deletes:
+            self._may_delete()
             yield from _departed(gone)
         for indexes, is_written in ((plain, False), (written, True)):
             # One section at least, since the directory's own time changes with what is in it.

@@ -23,6 +23,10 @@ MAX_DIRTY = 1 << 18
 """More names than this in all become the whole tree: some 50 MiB."""
 MAX_RENAMES = 65_536
 """More renames than this become the whole tree."""
+MANY_GONE = 20
+"""When more than this was deleted, it is gathered until no more is, so that it shows whether all is gone."""
+GONE_QUIET_S = 0.25
+GONE_LONGEST_S = 10.0
 LONGEST_GATHER = 10.0
 """A place that is marked again and again is due at the latest after this many times the wait of its last mark."""
 FIRST_PAUSE_S = 0.005
@@ -39,6 +43,8 @@ class Mark(IntFlag):
     """And its content, whatever its size and times say."""
     TREE = 4
     """And, if it is a directory, all that is beneath it."""
+    GONE = 8
+    """It was deleted."""
 
 
 class Dirty(NamedTuple):
@@ -89,6 +95,8 @@ class WorkList:
         self._work = Batch()
         self._dirty = 0
         self._due: float | None = None
+        self._gone = 0
+        self._gone_until = self._gone_since = 0.0
         self._rested: dict[bytes, tuple[float, float]] = {}
 
     def __len__(self) -> int:
@@ -106,6 +114,8 @@ class WorkList:
         """
         if self._work.everything is not None:
             return
+        if mark & Mark.GONE:
+            self._count_gone(now)
         if directory in self._work.directories and mark is not Mark.LOOK | Mark.TREE:
             self._hasten(now)
             return
@@ -122,6 +132,17 @@ class WorkList:
             self._collapse(directory, names)
         if self._dirty > MAX_DIRTY:
             self.doubt_everything(min(seen_at, now), now)
+
+    def _count_gone(self, now: float) -> None:
+        """Count a deletion; many in a row are held back until they come to an end."""
+        if now > self._gone_until:
+            self._gone, self._gone_since = 0, now
+        self._gone += 1
+        self._gone_until = min(now + GONE_QUIET_S, self._gone_since + GONE_LONGEST_S)
+
+    def _held_until(self, dirty: Dirty) -> float:
+        """Return when a name may be taken."""
+        return max(dirty.due_at, self._gone_until) if dirty.mark & Mark.GONE and self._gone > MANY_GONE else dirty.due_at
 
     def touch(self, directory: bytes, now: float) -> None:
         """Have a directory's own attributes looked at."""
@@ -224,13 +245,13 @@ class WorkList:
         late: dict[bytes, dict[bytes, Dirty]] = {}
         self._due, self._dirty = None, 0
         for directory, names in work.names.items():
-            waiting = {name: dirty for name, dirty in names.items() if dirty.due_at > now}
+            waiting = {name: dirty for name, dirty in names.items() if self._held_until(dirty) > now}
             if not waiting:
                 ready.names[directory] = names
                 continue
             late[directory] = waiting
             self._dirty += len(waiting)
-            self._hasten(min(dirty.due_at for dirty in waiting.values()))
+            self._hasten(min(map(self._held_until, waiting.values())))
             if len(waiting) < len(names):
                 ready.names[directory] = {name: dirty for name, dirty in names.items() if name not in waiting}
         self._work = Batch(names=late)

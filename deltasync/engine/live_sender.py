@@ -61,6 +61,7 @@ class LiveSender:
         check: Raises what ends the session.
         watch: Hears of the progress of the tree.
         deletes: Whether what is gone is deleted at the peer.
+        may_delete: Called before anything is said to be gone, with how much there was; raises what forbids it.
     """
 
     def __init__(
@@ -72,6 +73,7 @@ class LiveSender:
         watch: Callable[[Progress], None],
         *,
         deletes: bool,
+        may_delete: Callable[[int], None],
     ) -> None:
         self.mirror = Mirror()
         self._before: Mirror | None = None
@@ -81,8 +83,21 @@ class LiveSender:
         self._check = check
         self._watch = watch
         self._deletes = deletes
+        self._told_may_delete = may_delete
         self._owners = OwnerNames(user_name), OwnerNames(group_name)
         self._number = 0
+
+    def _may_delete(self) -> None:
+        self._told_may_delete(self.entries)
+
+    @property
+    def entries(self) -> int:
+        """How many entries the peer holds, as far as that is known."""
+        return max(len(self.mirror), 0 if self._before is None else len(self._before))
+
+    def forget(self) -> None:
+        """Forget what the peer holds: the sources are others now, and nothing is deleted for what they lack."""
+        self.mirror, self._before = Mirror(), None
 
     def tree(self, sources: Sources) -> Sender:
         """Return what sends the tree: `scan_ahead` before the peer is there, then `send_tree`."""
@@ -116,8 +131,11 @@ class LiveSender:
             DeltasyncError: The session failed.
         """
         result = self._result(sender, sender.run_tree(peer, reporter), ())
-        before, self._before = self._before, None
-        return replace(result, lost=tuple(before.lost(self.mirror)) if before is not None else ())
+        lost = tuple(self._before.lost(self.mirror)) if self._before is not None and self._deletes else ()
+        if lost:
+            self._may_delete()
+        self._before = None
+        return replace(result, lost=lost)
 
     def send_round(self, sources: Sources, batch: Batch, peer: Peer, reporter: Reporter, lost: Sequence[bytes] = ()) -> RoundResult:
         """Send what has changed in the places of a batch.
@@ -136,7 +154,9 @@ class LiveSender:
         revisits: list[Revisit] = []
 
         def listing(terms: Terms) -> Iterator[Chunk | Departed]:
-            revisit = Revisit(terms, self.mirror, batch, deletes=self._deletes, clock_offset_s=time.time() - time.monotonic())
+            revisit = Revisit(
+                terms, self.mirror, batch, deletes=self._deletes, clock_offset_s=time.time() - time.monotonic(), may_delete=self._may_delete
+            )
             revisits.append(revisit)
             return iter(revisit)
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from deltasync._native import engine_name
 from deltasync.channel.moving import MovingLink
+from deltasync.detect.guard import Guard, Why
 from deltasync.detect.sources import Sources
 from deltasync.detect.worklist import Batch, Mark
 from deltasync.engine.connecting import Connector
@@ -29,6 +30,7 @@ from deltasync.errors import (
     ExitCode,
     Interrupted,
     RemoteProtocolError,
+    SourceTrouble,
     UsageError,
 )
 from deltasync.tree.filters import Filters
@@ -40,6 +42,8 @@ if TYPE_CHECKING:
 
 __all__ = ["watch"]
 
+SOURCE_POLL_S = 0.5
+"""How often it is looked whether a source is back."""
 BACKOFF_S = (0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 15.0)
 """Waits before a broken connection is made again; the last one repeats."""
 VANISHED_S = 0.01
@@ -112,12 +116,16 @@ class _Watch:
         self._marks = marks
         self._inotify = inotify
         self._began_at = time.monotonic()
-        self._sender = LiveSender(job, filters, inotify.enter, self._check, observer.progress, deletes=options.deletes)
+        self._sender = LiveSender(
+            job, filters, inotify.enter, self._check, observer.progress, deletes=options.deletes, may_delete=self._may_delete
+        )
         self._reporter = LiveReporter(observer)
         self._total = Summary(channel=channel_of(job.remote), engine=engine_name() if job.engine == "auto" else job.engine)
         self._sent, self._applied = Latencies(), Latencies()
         self._attempts = self._batches = self._connections = 0
         self._told_down = False
+        self._guard = Guard(job.sources, may_be_empty=job.settings.force_empty)
+        self._guard.learn()
 
     def _check(self) -> None:
         if self._stop.is_set():
@@ -127,9 +135,12 @@ class _Watch:
         """Watch until the end is asked for."""
         while not self._stop.is_set():
             try:
+                self._await_source()
                 self._session()
             except Interrupted:
                 break
+            except SourceTrouble:
+                continue
             except DeltasyncError as error:
                 if not self._may_pass(error):
                     self._observer.broken_off(self._total)
@@ -137,6 +148,29 @@ class _Watch:
                 self._down(error)
         done = replace(self._total, elapsed_s=time.monotonic() - self._began_at, exit_code=ExitCode.OK)
         return Watched(done, self._sent.figures(), self._applied.figures(), self._batches, max(self._connections - 1, 0))
+
+    def _await_source(self) -> None:
+        """Wait until the source is what it was; say so once."""
+        paused = False
+        while (verdict := self._guard.look(self._sender.entries)).why is not Why.NOTHING:
+            if verdict.why is Why.REPLACED:
+                self._observer.note(verdict.text)
+                self._sender.forget()
+                break
+            if not paused:
+                paused = True
+                self._observer.paused(verdict.text)
+            if self._stop.wait(SOURCE_POLL_S):
+                raise Interrupted("interrupted")
+        if paused:
+            self._observer.note("the source is back")
+        self._guard.learn()
+        self._marks.ended = False
+
+    def _may_delete(self, entries: int) -> None:
+        verdict = self._guard.look(entries)
+        if verdict.why is not Why.NOTHING:
+            raise SourceTrouble(verdict.text)
 
     def _may_pass(self, error: DeltasyncError) -> bool:
         """Tell whether what ended a session may be mended by waiting: the peer is away, or, once it was there, has trouble of its own."""
@@ -221,11 +255,14 @@ class _Watch:
     def _rounds(self, peer: Peer) -> None:
         """Send what is marked, batch by batch, until the end is asked for."""
         while not self._stop.is_set():
-            message = peer.idle(lambda: 0.0 if self._stop.is_set() else self._marks.left_s())
+            message = peer.idle(lambda: 0.0 if self._stop.is_set() or self._marks.ended else self._marks.left_s())
             if message is not None:
                 if not self._reporter.take(message):
                     raise RemoteProtocolError(f"the peer sent {type(message).__name__} while nothing was under way")
                 continue
+            if self._marks.ended:
+                self._marks.ended = False
+                self._may_delete(self._sender.entries)
             batch = self._marks.take()
             if batch is not None:
                 self._round(peer, batch, ())
