@@ -30,6 +30,7 @@ class MovingLink:
         self._second: Link | None = None
         self._outgoing = self._incoming = first
         self._follows = self._closed = self._in_vain = False
+        self._limit_s: float | None = None
         self._changed = threading.Condition()
 
     @property
@@ -52,11 +53,21 @@ class MovingLink:
         """Whether any direction goes over the second link."""
         return self._second is not None and self._second in (self._outgoing, self._incoming)
 
+    def limit(self, timeout_s: float) -> None:
+        """See `Link.limit`; of both connections."""
+        with self._changed:
+            self._limit_s = timeout_s
+            for link in (self._first, self._second):
+                if link is not None:
+                    link.limit(timeout_s)
+
     def have(self, second: Link) -> bool:
         """Take the second link; False, and it is closed, if this is closed already."""
         with self._changed:
             if not self._closed:
                 self._second = second
+                if self._limit_s is not None:
+                    second.limit(self._limit_s)
                 self._changed.notify_all()
                 return True
         second.close()

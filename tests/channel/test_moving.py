@@ -5,9 +5,11 @@ from __future__ import annotations
 import pytest
 
 from deltasync.channel import moving
-from deltasync.channel.loopback import PlainLink, plain_links
+from deltasync.channel.loopback import PlainLink, loopback, plain_links
 from deltasync.channel.moving import MovingLink
+from deltasync.channel.secure import SecureLink
 from deltasync.errors import ConnectionLost, RemoteProtocolError
+from deltasync.wire.noise import TransportKeys
 from tests.channel.conformance import Worker, receive_all
 
 
@@ -44,6 +46,20 @@ def test_each_direction_moves_by_itself() -> None:
     other.send([b"back"])
     other.finish()
     assert receive_all(one) == b"back"
+
+
+@pytest.mark.parametrize("early", [True, False])
+def test_silence_is_limited_in_both_places(early: bool) -> None:
+    """Whether the limit is known before the second link or after."""
+    streams = [loopback()[0] for _ in range(2)]
+    first, second = (SecureLink(stream, TransportKeys(bytes(32), bytes(32))) for stream in streams)
+    link = MovingLink(first)
+    if early:
+        link.limit(5.0)
+    assert link.have(second)
+    if not early:
+        link.limit(5.0)
+    assert [stream.timeout_s for stream in streams] == [5.0, 5.0]
 
 
 def test_a_peer_can_not_move_twice() -> None:
