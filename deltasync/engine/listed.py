@@ -33,6 +33,8 @@ class Listed:
         Raises:
             RemoteProtocolError: It holds what it may not hold.
         """
+        if (section.partial or section.written) and not (self._tree.live and section.first and section.last):
+            raise RemoteProtocolError("the peer sent a section of a live session where there can be none")
         self._check_place(section)
         self._check_rules(section)
 
