@@ -65,7 +65,7 @@ class Written:
 
 
 def written_by_modes(large_bytes: int, rounds: int, work: Path) -> Iterator[list[Written]]:
-    """Change a hundredth of a file of four times `large_bytes`, in 4 KiB pieces, on each filesystem; yield the contestants of each.
+    """Change a hundredth of the pages of a file of four times `large_bytes`, as of a disk image, on each filesystem; yield each one's contestants.
 
     Raises:
         RuntimeError: Filesystems can't be made or mounted here, or a result is wrong.
@@ -126,7 +126,7 @@ def _edit(path: Path) -> None:
     rng = Random(size)
     with path.open("r+b") as file:
         for _ in range(size // CHANGED_SHARE // EDIT_BYTES):
-            file.seek(rng.randrange(size - EDIT_BYTES))
+            file.seek(rng.randrange(size // EDIT_BYTES) * EDIT_BYTES)
             file.write(rng.randbytes(EDIT_BYTES))
     os.utime(path, ns=(NEW_NS, NEW_NS))
 
