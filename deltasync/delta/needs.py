@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Iterator
+from bisect import bisect_left, bisect_right, insort
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from deltasync.delta.match import Copy
 from deltasync.delta.spans import Span, Spans
 
-__all__ = ["Needs", "Save"]
+__all__ = ["MAX_LOOKS", "Needs", "NoOrder", "Save"]
+
+MAX_LOOKS = 1 << 22
+"""How often moved ranges may be looked at for one file: for half a minute or less. A shuffled file needs 3 to 6 for each of its blocks."""
+
+
+class NoOrder(ValueError):
+    """The file can't be changed in place within the limits."""
 
 
 class Save(NamedTuple):
@@ -23,17 +30,20 @@ class Save(NamedTuple):
 class Needs:
     """Knows for each range of the base who still has to read it.
 
+    Whatever looks may raise `NoOrder`, when there was more to look at than a peer may cause.
+
     Args:
         moves: The ranges that move; long ones are best cut, since each look considers all that begin within the longest.
         settled: What of the target needs no more work; it grows while this is used.
         base_bytes: The length of the base.
 
     Attributes:
-        aside: What was set aside and is still to be read.
+        looks: How many moved ranges were looked at.
     """
 
     def __init__(self, moves: Iterable[Copy], settled: Spans, base_bytes: int) -> None:
-        self.aside: list[Save] = []
+        self.looks = 0
+        self._aside: list[Save] = []
         self._settled = settled
         self._base_bytes = base_bytes
         self._readers = sorted(moves, key=lambda copy: copy.base_at)
@@ -62,34 +72,64 @@ class Needs:
 
     def _reading(self, span: Span) -> Iterator[tuple[Copy, int, int]]:
         """Yield the moves that read from a range of the base, and the part of it that each reads."""
-        first = bisect_right(self._starts, span.start - self._longest)
-        for reader in self._readers[first : bisect_left(self._starts, span.end)]:
+        first, last = bisect_right(self._starts, span.start - self._longest), bisect_left(self._starts, span.end)
+        for reader in self._readers[first:last]:
+            self._look()
             start, end = max(span.start, reader.base_at), min(span.end, reader.base_at + reader.length)
             if start < end:
                 yield reader, start, end
 
+    def _look(self) -> None:
+        self.looks += 1
+        if self.looks > MAX_LOOKS:
+            raise NoOrder("moved ranges overlap in too many ways")
+
+    # Set aside ----------------------------------------------------------------------------------------------------------------------
+
+    @property
+    def aside(self) -> Sequence[Save]:
+        """What was set aside and is still to be read, by its place in the base; no two overlap there."""
+        return self._aside
+
+    def set_aside(self, saves: Iterable[Save]) -> None:
+        """Take note of what is set aside."""
+        for save in saves:
+            insort(self._aside, save)
+
+    def aside_in(self, start: int, end: int) -> list[Save]:
+        """Return what was set aside of a range of the base, in order."""
+        first = bisect_right(self._aside, start, key=_base_end)
+        return self._aside[first : bisect_left(self._aside, end, lo=first, key=_base_at)]
+
     def _not_aside(self, start: int, end: int) -> Iterator[Span]:
         """Yield what of a range of the base was not set aside."""
-        for save in sorted(self.aside):
-            if save.base_at < end and save.base_at + save.length > start:
-                if start < save.base_at:
-                    yield Span(start, save.base_at)
-                start = save.base_at + save.length
+        for save in self.aside_in(start, end):
+            self._look()
+            if start < save.base_at:
+                yield Span(start, save.base_at)
+            start = save.base_at + save.length
         if start < end:
             yield Span(start, end)
 
-    def tidy(self) -> list[Save]:
-        """Forget what was set aside and has been read; return it."""
-        read = [save for save in self.aside if not self._still_read(save)]
-        if read:
-            self.aside = [save for save in self.aside if save not in read]
-        return read
+    def tidy(self, start: int, end: int) -> None:
+        """Forget what was set aside of a range of the base and has been read."""
+        for save in self.aside_in(start, end):
+            if not self._still_read(save):
+                self._aside.remove(save)
 
     def _still_read(self, save: Save) -> bool:
         return any(
-            self._settled.missing(start + reader.target_at - reader.base_at, end + reader.target_at - reader.base_at)
+            self._settled.first_missing(start + reader.target_at - reader.base_at, end + reader.target_at - reader.base_at)
             for reader, start, end in self._reading(Span(save.base_at, save.base_at + save.length))
         )
+
+
+def _base_at(save: Save) -> int:
+    return save.base_at
+
+
+def _base_end(save: Save) -> int:
+    return save.base_at + save.length
 
 
 def _joined(spans: Iterable[Span]) -> list[Span]:

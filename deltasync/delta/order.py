@@ -18,8 +18,8 @@ from heapq import heappop, heappush
 from typing import NamedTuple
 
 from deltasync.delta.match import Copy
-from deltasync.delta.needs import Needs, Save
-from deltasync.delta.spans import Span, Spans
+from deltasync.delta.needs import Needs, NoOrder, Save
+from deltasync.delta.spans import Span, Spans, complement
 
 __all__ = ["MAX_WRITES", "Limits", "NoOrder", "Window", "Write", "in_order"]
 
@@ -32,10 +32,6 @@ MAX_WRITES = 1 << 20
 _SMALL_SHARE = 64
 """A free range of less than this share of a step is only written when nothing better can be done: it would lead to ever smaller ones."""
 _LOOKED_AT = 8
-
-
-class NoOrder(ValueError):
-    """The file can't be changed in place within the limits."""
 
 
 class Limits(NamedTuple):
@@ -120,10 +116,10 @@ class _Order:
         self._starts = [piece.target_at for piece in self._pieces]
         end = max((piece.target_at + piece.length for piece in self._pieces), default=0)
         self._left = sum(piece.length for piece in self._pieces)
-        self._settled = Spans(_gaps(self._pieces, end))
+        self._settled = Spans(complement((Span(piece.target_at, piece.target_at + piece.length) for piece in self._pieces), end))
         self._end = end
         self._needs = Needs(cut, self._settled, base_bytes)
-        self._read_again: list[Save] = []
+        self._room = [Span(0, limits.aside)] if limits.aside else []
         self._saves: list[Save] = []
         self._writes: list[Write] = []
         self._gathered = self._count = 0
@@ -138,13 +134,20 @@ class _Order:
                 continue
             if self._writes and self._gathered + 2 * self._limits.step > self._limits.window:
                 yield self._window()
-            self._make_room(small, seeds)
+            if self._make_room(small, seeds):
+                continue
+            if not self._writes:
+                raise NoOrder("moved ranges go round in circles that are too long for the room to set bytes aside")
+            yield self._window()
         if self._writes:
             yield self._window()
 
     def _window(self) -> Window:
         window = Window(self._saves, sorted(self._writes))
-        self._saves, self._writes, self._read_again, self._gathered = [], [], [], 0
+        self._saves, self._writes, self._gathered = [], [], 0
+        # All of a window is set aside before any of it is read, so the room of what it has read is free only now; the first comes last.
+        taken = (Span(save.aside_at, save.aside_at + save.length) for save in self._needs.aside)
+        self._room = complement(taken, self._limits.aside)[::-1]
         return window
 
     # Free places --------------------------------------------------------------------------------------------------------------------
@@ -173,7 +176,11 @@ class _Order:
         """Return the beginning of a range of the target that this window has still room for; None if there is none."""
         room = self._limits.window - self._gathered
         for start, end in self._parts(span):
-            room -= Write(start, end - start, "b", 0).cost
+            piece = self._pieces[bisect_right(self._starts, start) - 1]
+            base_at = piece.source_at + start - piece.target_at
+            # Each save that it is read from may cut it once more on either side.
+            cuts = 2 * len(self._needs.aside_in(base_at, base_at + end - start)) if piece.source == "b" else 0
+            room -= Write(start, end - start, "b", 0).cost + cuts * _WRITE_COST
             if room < 0:
                 least = max(start, end + room)
                 return Span(span.start, least) if least > span.start else None
@@ -215,19 +222,23 @@ class _Order:
         most = self._limits.window - self._gathered
         while most > 2 * (seed.end - seed.start):
             for span in (self._todo_before(seed.end, most), self._todo_after(seed.start, most)):
-                if span.end - span.start > seed.end - seed.start and self._fitting(span) == span and not self._needs.outside(span):
+                if (
+                    span is not None
+                    and span.end - span.start > seed.end - seed.start
+                    and self._fitting(span) == span
+                    and not self._needs.outside(span)
+                ):
                     return span
             most //= 2
         return None
 
-    def _todo_before(self, end: int, most: int) -> Span:
-        """Return the longest range that ends here, is all still to be written, and has at most so many bytes."""
-        low = max(end - most, 0)
-        return self._settled.missing(low, end)[-1]
+    def _todo_before(self, end: int, most: int) -> Span | None:
+        """Return the last range before an offset, of at most so many bytes, that is all still to be written; None if all is written."""
+        return self._settled.last_missing(max(end - most, 0), end)
 
-    def _todo_after(self, start: int, most: int) -> Span:
-        high = min(start + most, self._end)
-        return self._settled.missing(start, high)[0]
+    def _todo_after(self, start: int, most: int) -> Span | None:
+        """Return the first range behind an offset; as `_todo_before`."""
+        return self._settled.first_missing(start, min(start + most, self._end))
 
     def _free(self, span: Span) -> list[Span]:
         """Return what of a range is still to be written and no longer wanted as base."""
@@ -246,29 +257,30 @@ class _Order:
 
     def _take(self, span: Span, seeds: list[Span]) -> None:
         """Have a range written in this window."""
+        read: list[Span] = []
         for start, end in self._parts(span):
             piece = self._pieces[bisect_right(self._starts, start) - 1]
             self._emit(piece, start, end)
             if piece.source == "b":
                 moved = piece.source_at + start - piece.target_at
-                seeds.append(Span(moved, moved + end - start))
+                read.append(Span(moved, moved + end - start))
         self._settled.add(*span)
         self._left -= span.end - span.start
-        # The room of what has been read is free after this window, in which all is set aside before any is read.
-        self._read_again += self._needs.tidy()
+        seeds += read
+        for start, end in read:
+            self._needs.tidy(start, end)
 
     def _emit(self, piece: Write, start: int, end: int) -> None:
         """Note a write, cut where a part of what it reads was set aside."""
         shift = piece.source_at - piece.target_at
         at = start
         if piece.source == "b":
-            for save in sorted(self._needs.aside):
+            for save in self._needs.aside_in(start + shift, end + shift):
                 low, high = max(at, save.base_at - shift), min(end, save.base_at + save.length - shift)
-                if low < high:
-                    if at < low:
-                        self._note(Write(at, low - at, "b", at + shift))
-                    self._note(Write(low, high - low, "a", save.aside_at + low + shift - save.base_at))
-                    at = high
+                if at < low:
+                    self._note(Write(at, low - at, "b", at + shift))
+                self._note(Write(low, high - low, "a", save.aside_at + low + shift - save.base_at))
+                at = high
         if at < end:
             self._note(Write(at, end - at, piece.source, at + shift))
 
@@ -281,14 +293,13 @@ class _Order:
 
     # Circles ------------------------------------------------------------------------------------------------------------------------
 
-    def _make_room(self, small: list[tuple[int, Span]], seeds: list[Span]) -> None:
-        """Nothing large is free: write something small, or set aside what stands in the way of something large."""
+    def _make_room(self, small: list[tuple[int, Span]], seeds: list[Span]) -> bool:
+        """Nothing large is free: write something small, or set aside what stands in the way of something large; False if neither goes."""
         if self._take_small(small, seeds, self._limits.step // _SMALL_SHARE):
-            return
+            return True
         best = self._cheapest([span for _, span in small[:_LOOKED_AT]])
         least = self._limits.step // _SMALL_SHARE
-        if not (self._take_aside(best, seeds, least) or self._take_small(small, seeds, 1) or self._take_aside(best, seeds, 1)):
-            raise NoOrder("moved ranges go round in circles that are too long for the room to set bytes aside")
+        return self._take_aside(best, seeds, least) or self._take_small(small, seeds, 1) or self._take_aside(best, seeds, 1)
 
     def _take_aside(self, span: Span, seeds: list[Span], least: int) -> bool:
         """Have the beginning of a range written, as much of it as bytes can be set aside for; False if that is less than so much."""
@@ -313,10 +324,13 @@ class _Order:
     def _cheapest(self, near: list[Span]) -> Span:
         """Return a range, one of a few, for which the least has to be set aside."""
         step = self._limits.step
-        places = [span for one in near for span in self._settled.missing(one.start, one.end)]
-        places += [self._settled.missing(0, self._end)[0]]
-        choices = [self._todo_after(place.start, step) for place in places]
-        choices += [self._todo_before(place.end, step) for place in places]
+        gaps = [gap(*one) for one in (*near, Span(0, self._end)) for gap in (self._settled.first_missing, self._settled.last_missing)]
+        choices = [
+            span
+            for gap in filter(None, gaps)
+            for span in (self._todo_after(gap.start, step), self._todo_before(gap.end, step))
+            if span is not None
+        ]
         costed = [(sum(end - start for start, end in self._needs.outside(span)) - span.end + span.start, span) for span in choices]
         best = min(costed)[1]
         return self._fitting(best) or best
@@ -324,40 +338,19 @@ class _Order:
     def _set_aside(self, span: Span) -> bool:
         """Set aside what a range of the target destroys and others want; False, with nothing done, if there is no room for it."""
         made: list[Save] = []
+        room = list(self._room)
         for start, end in self._needs.outside(span):
             at = start
-            for free in self._room(made):
+            while at < end:
+                if not room:
+                    return False
+                free = room.pop()
                 take = min(free.end - free.start, end - at)
                 made.append(Save(at, free.start, take))
                 at += take
-                if at == end:
-                    break
-            if at < end:
-                return False
-        self._needs.aside += made
+                if free.start + take < free.end:
+                    room.append(Span(free.start + take, free.end))
+        self._needs.set_aside(made)
         self._saves += made
+        self._room = room
         return True
-
-    def _room(self, made: list[Save]) -> list[Span]:
-        """Return the free room for what is set aside."""
-        taken = sorted(Span(save.aside_at, save.aside_at + save.length) for save in (*self._needs.aside, *self._read_again, *made))
-        free: list[Span] = []
-        at = 0
-        for start, end in taken:
-            if start > at:
-                free.append(Span(at, start))
-            at = max(at, end)
-        if at < self._limits.aside:
-            free.append(Span(at, self._limits.aside))
-        return free
-
-
-def _gaps(pieces: list[Write], end: int) -> Iterator[Span]:
-    """Yield the ranges before `end` that no piece covers."""
-    at = 0
-    for piece in pieces:
-        if piece.target_at > at:
-            yield Span(at, piece.target_at)
-        at = piece.target_at + piece.length
-    if at < end:
-        yield Span(at, end)

@@ -72,6 +72,22 @@ class Spans:
             missing.append(Span(at, end))
         return missing
 
+    def first_missing(self, start: int, end: int) -> Span | None:
+        """Return the first range that `missing` returns, without looking for more; None if there is none."""
+        index = bisect_right(self._ends, start)
+        if index < len(self._starts) and self._starts[index] <= start:
+            start, index = self._ends[index], index + 1
+        stop = min(self._starts[index], end) if index < len(self._starts) else end
+        return Span(start, stop) if start < stop else None
+
+    def last_missing(self, start: int, end: int) -> Span | None:
+        """Return the last range that `missing` returns, without looking for more; None if there is none."""
+        index = bisect_left(self._starts, end) - 1
+        if index >= 0 and self._ends[index] >= end:
+            end, index = self._starts[index], index - 1
+        begin = max(self._ends[index], start) if index >= 0 else start
+        return Span(begin, end) if begin < end else None
+
     def holds(self, start: int, end: int) -> bool:
         """Tell whether a whole range is there; an empty one is."""
         if start >= end:

@@ -33,7 +33,10 @@ def test_a_set_of_ranges_is_a_set_of_positions(added: list[Span], asked: list[Sp
     assert all(one.end < other.start for one, other in pairwise(listed)), "they neither overlap nor touch"
     assert len(spans) == len(listed)
     for start, end in asked:
-        assert positions(spans.missing(start, end)) == set(range(start, end)) - there
+        missing = spans.missing(start, end)
+        assert positions(missing) == set(range(start, end)) - there
+        assert spans.first_missing(start, end) == (missing[0] if missing else None)
+        assert spans.last_missing(start, end) == (missing[-1] if missing else None)
 
 
 @given(RANGES)
