@@ -305,8 +305,11 @@ class _Order:
         """Have the beginning of a range written, as much of it as bytes can be set aside for; False if that is less than so much."""
         while span.end - span.start >= least:
             if self._set_aside(span):
-                self._take(span, seeds)
-                return True
+                # What was set aside may cut what is written into more pieces than before.
+                fitting = self._fitting(span)
+                if fitting is not None:
+                    self._take(fitting, seeds)
+                return fitting is not None
             span = Span(span.start, span.start + (span.end - span.start) // 2)
         return False
 

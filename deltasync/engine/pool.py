@@ -106,9 +106,12 @@ class Pool:
             for do, args in work:
                 waiting.append(self.submit(do, *args))
                 if len(waiting) == self.depth:
-                    yield waiting.popleft()
+                    # What is waited for stays among what runs, until the caller comes back for the next.
+                    yield waiting[0]
+                    waiting.popleft()
             while waiting:
-                yield waiting.popleft()
+                yield waiting[0]
+                waiting.popleft()
         finally:
             settle(waiting)
 

@@ -12,12 +12,12 @@ Each page is 4,096 bytes: a packed head (little-endian), the name, zeros, and at
 from __future__ import annotations
 
 import os
-from struct import Struct, error
+from struct import Struct
 from typing import NamedTuple
 
 from blake3 import blake3
 
-from deltasync.tree.names import RESERVED_PREFIX
+from deltasync.tree.names import RESERVED_PREFIX, check_name
 
 __all__ = [
     "PAGE_BYTES",
@@ -95,11 +95,11 @@ def unpacked_page(page: bytes) -> Head | None:
     """Return the head on a page; None if there is none, or it was not written to its end."""
     if len(page) != PAGE_BYTES or blake3(page[:-_CHECK_BYTES]).digest() != page[-_CHECK_BYTES:]:
         return None
+    magic, inode, base, target, digest, literals, plan_bytes, windows, plan_digest, length = _HEAD.unpack_from(page)
     try:
-        magic, inode, base, target, digest, literals, plan_bytes, windows, plan_digest, length = _HEAD.unpack_from(page)
-    except error:
+        name = check_name(page[_HEAD.size : _HEAD.size + length])
+    except ValueError:
         return None
-    name = page[_HEAD.size : _HEAD.size + length]
     return Head(name, inode, base, target, digest, literals, plan_bytes, windows, plan_digest) if magic == _MAGIC else None
 
 

@@ -177,8 +177,7 @@ class InPlace:
         try:
             if not leased and not forced:
                 raise Busy(errno.EBUSY, "somebody has it open")
-            if self._disk.identity(self._fd) != self._identity:
-                raise Busy(errno.EBUSY, "somebody wrote to it")
+            self._check()
             self._reserve(plan)
             self.decided = True
             self._journal.decide(head)
@@ -187,6 +186,21 @@ class InPlace:
             if leased:
                 self._disk.release(self._fd)
         self.sealed = True
+
+    def _check(self) -> None:
+        """Check that the file is what it was, and that both it and its journal have their names.
+
+        Raises:
+            Busy: Somebody was there.
+        """
+        try:
+            now = self._disk.identity_at(self._dir_fd, self._head.name)
+        except FileNotFoundError:
+            now = None
+        if self._disk.identity(self._fd) != self._identity or now != self._identity:
+            raise Busy(errno.EBUSY, "somebody wrote to it")
+        if not self._journal.stands:
+            raise Busy(errno.EBUSY, "somebody removed its journal")
 
     def _plan(self) -> list[Window]:
         literals = [Span(part.target_at, part.target_at + part.length) for part in self._literals]
@@ -208,6 +222,7 @@ class InPlace:
         """
         base, target = self._head.base_bytes, self._head.target_bytes
         try:
+            self._journal.reserve(plan)
             if target > base:
                 self._disk.reserve(self._fd, base, target - base)
             if self._disk.has_holes(self._fd):
@@ -257,6 +272,7 @@ class InPlace:
             # What can't be removed now is found by the next run.
             with suppress(OSError):
                 self._journal.remove()
+                self._disk.sync_directory(self._dir_fd)
         self._close()
 
     def _close(self) -> None:

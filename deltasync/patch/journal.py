@@ -17,8 +17,9 @@ Room that nothing was written to is a hole, so that the file takes no more of th
 from __future__ import annotations
 
 import errno
+import stat
 from collections.abc import Iterable
-from struct import Struct
+from struct import Struct, error
 from typing import Self
 
 from blake3 import blake3
@@ -37,6 +38,8 @@ _ASIDE_AT = _SLOTS_AT + 2 * _SLOT_BYTES
 _LITERALS_AT = 64 << 20
 LIMITS = Limits(window=20 << 20, aside=_LITERALS_AT - _ASIDE_AT, step=4 << 20)
 """What a plan may use; a record with its head fits into its slot."""
+
+_ASIDE_PIECE_BYTES = 1 << 20
 
 _RECORD = Struct("<QQ32s")
 _COUNTS = Struct("<II")
@@ -82,12 +85,17 @@ class Journal:
             raise Busy(errno.EBUSY, "another patch of it is not finished") from error
         made = cls(disk, dir_fd, name, fd)
         try:
-            if not disk.lock(fd):
+            # Recovery may have met it before it was locked; then it removes it, and the name may be another journal's by now.
+            if not disk.lock(fd) or not made.stands:
                 raise Busy(errno.EBUSY, "someone else has its journal")
-            write_at(disk, fd, 0, packed_page(head))
         except BaseException:
-            disk.unlink(dir_fd, name)
             disk.close(fd)
+            raise
+        try:
+            # The second page gets its room here, so that a full disk can't stop the decision.
+            write_at(disk, fd, 0, packed_page(head) + bytes(PAGE_BYTES))
+        except BaseException:
+            made.remove()
             raise
         return made
 
@@ -104,13 +112,33 @@ class Journal:
         try:
             if not disk.lock(fd):
                 raise Busy(errno.EBUSY, "a live process has it")
+            opened = cls(disk, dir_fd, name, fd)
+            if not stat.S_ISREG(disk.status(fd).st_mode):
+                raise Damaged(errno.EINVAL, "it has the name of a journal and is none; remove it")
             # Whoever had it locked may have removed it meanwhile.
-            if disk.identity(fd)[:2] != disk.identity_at(dir_fd, name)[:2]:
+            if not opened.stands:
                 raise FileNotFoundError(errno.ENOENT, "it is gone")
         except BaseException:
             disk.close(fd)
             raise
-        return cls(disk, dir_fd, name, fd)
+        return opened
+
+    @property
+    def stands(self) -> bool:
+        """Whether it has its name still, so that recovery finds it.
+
+        Raises:
+            OSError: That can't be told.
+        """
+        try:
+            return self._disk.identity_at(self._dir_fd, self._name)[:2] == self._disk.identity(self._fd)[:2]
+        except FileNotFoundError:
+            return False
+
+    @property
+    def owner(self) -> int:
+        """Whose it is, by number."""
+        return self._disk.status(self._fd).st_uid
 
     # Pages --------------------------------------------------------------------------------------------------------------------------
 
@@ -141,6 +169,41 @@ class Journal:
     def sync(self) -> None:
         """Have all that was written survive a power cut."""
         self._disk.sync(self._fd)
+
+    def reserve(self, windows: list[Window]) -> None:
+        """Make sure that there is room for what is written to it after the decision.
+
+        Raises:
+            OSError: There is not.
+        """
+        for slot in range(2):
+            longest = max((sum(write.cost for write in window.writes) for window in windows[slot::2]), default=0)
+            if longest:
+                self._disk.reserve(self._fd, _SLOTS_AT + slot * _SLOT_BYTES, min(_RECORD.size + longest, _SLOT_BYTES))
+        aside = max((save.aside_at + save.length for window in windows for save in window.saves), default=0)
+        if aside:
+            self._disk.reserve(self._fd, _ASIDE_AT, aside)
+
+    def refresh(self, head: Head, number: int, payload: bytearray) -> None:
+        """Write what is needed from a window on anew, and have it survive a power cut.
+
+        An earlier sync may have failed: then what is read is not what is on the disk, and a later sync would not say so.
+
+        Args:
+            head: The decision.
+            number: The window.
+            payload: Its record.
+
+        Raises:
+            OSError: It can't be written.
+        """
+        piece, zeros = memoryview(bytearray(_ASIDE_PIECE_BYTES)), bytes(_ASIDE_PIECE_BYTES)
+        for at in range(0, LIMITS.aside, len(piece)):
+            got = read_at(self._disk, self._fd, _ASIDE_AT + at, piece)
+            if piece[:got] != zeros[:got]:
+                write_at(self._disk, self._fd, _ASIDE_AT + at, piece[:got])
+        self.write_record(number, payload)
+        self.decide(head)
 
     # Content ------------------------------------------------------------------------------------------------------------------------
 
@@ -198,21 +261,10 @@ class Journal:
         self._read(_LITERALS_AT + head.literal_bytes, memoryview(rows))
         if blake3(rows).digest() != head.plan_digest:
             raise Damaged(errno.EIO, "its journal is damaged")
-        windows: list[Window] = []
-        at = 0
-        for _ in range(head.windows):
-            saves, writes = _COUNTS.unpack_from(rows, at)
-            at += _COUNTS.size
-            window = Window([], [])
-            for _ in range(saves):
-                window.saves.append(Save(*_SAVE.unpack_from(rows, at)))
-                at += _SAVE.size
-            for _ in range(writes):
-                target_at, length, source_at, source = _WRITE.unpack_from(rows, at)
-                window.writes.append(Write(target_at, length, source.decode(), source_at))
-                at += _WRITE.size
-            windows.append(window)
-        return windows
+        try:
+            return _unpacked(rows, head.windows)
+        except (error, ValueError) as reason:
+            raise Damaged(errno.EIO, "its journal is damaged") from reason
 
     def write_record(self, number: int, payload: bytearray) -> None:
         """Write the record of a window.
@@ -263,12 +315,27 @@ class Journal:
             self.close()
 
     def quarantine(self) -> None:
-        """Set it aside, so that it is never applied, and let go of it."""
+        """Set it aside, so that it is never applied, and let go of it; one that was set aside earlier stays.
+
+        Raises:
+            OSError: It can't be renamed; it is let go of all the same.
+        """
         try:
-            self._disk.rename(self._dir_fd, self._name, quarantine_name(self._name))
+            to = first = quarantine_name(self._name)
+            number = 1
+            while self._is_taken(to):
+                to, number = b"%s-%d" % (first, number), number + 1
+            self._disk.rename(self._dir_fd, self._name, to)
             self._disk.sync_directory(self._dir_fd)
         finally:
             self.close()
+
+    def _is_taken(self, name: bytes) -> bool:
+        try:
+            self._disk.identity_at(self._dir_fd, name)
+        except FileNotFoundError:
+            return False
+        return True
 
     def close(self) -> None:
         """Let go of it."""
@@ -279,3 +346,22 @@ class Journal:
 
 def _record_digest(number: int, payload: bytearray) -> bytes:
     return blake3(number.to_bytes(8, "little") + len(payload).to_bytes(8, "little")).update(payload).digest()
+
+
+def _unpacked(rows: bytearray, count: int) -> list[Window]:
+    """Return the windows of a plan; struct.error or ValueError says that it is none."""
+    windows: list[Window] = []
+    at = 0
+    for _ in range(count):
+        saves, writes = _COUNTS.unpack_from(rows, at)
+        at += _COUNTS.size
+        window = Window([], [])
+        for _ in range(saves):
+            window.saves.append(Save(*_SAVE.unpack_from(rows, at)))
+            at += _SAVE.size
+        for _ in range(writes):
+            target_at, length, source_at, source = _WRITE.unpack_from(rows, at)
+            window.writes.append(Write(target_at, length, source.decode("ascii"), source_at))
+            at += _WRITE.size
+        windows.append(window)
+    return windows

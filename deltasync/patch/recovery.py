@@ -8,11 +8,13 @@ there: the journal is set aside under another name, and the file left as it is.
 from __future__ import annotations
 
 import errno
+import os
 from enum import StrEnum
 from typing import NamedTuple
 
 from deltasync.delta.digest import FileDigest
 from deltasync.fs.journals import Head
+from deltasync.fs.journals import journal_name as name_of_journal
 from deltasync.patch.disk import DISK, Disk, read_at
 from deltasync.patch.journal import Busy, Damaged, Journal
 from deltasync.patch.windows import Windows
@@ -61,7 +63,7 @@ def recover(dir_fd: int, journal_name: bytes, *, disk: Disk = DISK) -> Recovered
             intent = journal.intent
             journal.remove()
             return Recovered(journal_name if intent is None else intent.name, Outcome.DISCARDED)
-        if not _replayed(disk, dir_fd, journal, head):
+        if journal_name != name_of_journal(head.name) or not _replayed(disk, dir_fd, journal, head):
             journal.quarantine()
             return Recovered(head.name, Outcome.QUARANTINED)
         journal.remove()
@@ -80,14 +82,22 @@ def _replayed(disk: Disk, dir_fd: int, journal: Journal, head: Head) -> bool:
             return False
         raise
     try:
+        if journal.owner not in (os.geteuid(), disk.status(fd).st_uid):
+            # In a directory that others may write to, anybody can make what looks like a journal of somebody else's file.
+            raise PermissionError(errno.EPERM, "its journal is another user's")
         identity = disk.identity(fd)
-        if identity.inode != head.inode or identity.size > max(head.base_bytes, head.target_bytes):
+        if identity.inode != head.inode or not _is_size_of(identity.size, head):
             return False
-        return _finished(disk, journal, head, fd) and _proven(disk, fd, head)
+        return _finished(disk, journal, head, fd)
     except Damaged:
         return False
     finally:
         disk.close(fd)
+
+
+def _is_size_of(size: int, head: Head) -> bool:
+    """Tell whether the patch gives a file this size on its way."""
+    return size in (head.base_bytes, head.target_bytes) or head.base_bytes < size < head.target_bytes
 
 
 def _finished(disk: Disk, journal: Journal, head: Head, fd: int) -> bool:
@@ -97,6 +107,7 @@ def _finished(disk: Disk, journal: Journal, head: Head, fd: int) -> bool:
         begun, payload = journal.last_record()
         if begun >= len(plan) or not windows.is_ours(plan[begun], payload):
             return False
+        journal.refresh(head, begun, payload)
         for number, window in enumerate(plan[begun:], begun):
             if number > begun:
                 payload = windows.gather(window)
@@ -104,6 +115,11 @@ def _finished(disk: Disk, journal: Journal, head: Head, fd: int) -> bool:
                 journal.sync()
             windows.write(window, payload)
             disk.sync(fd)
+    else:
+        journal.decide(head)
+    # What is cut off may be somebody's; so the rest is proven first.
+    if not _proven(disk, fd, head):
+        return False
     disk.truncate(fd, head.target_bytes)
     disk.sync(fd)
     return True

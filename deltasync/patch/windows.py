@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterator
 
 from blake3 import blake3
@@ -63,7 +64,7 @@ class Windows:
 
     def _read_base(self, at: int, buffer: memoryview) -> None:
         if read_at(self._disk, self._fd, at, buffer) < len(buffer):
-            raise Damaged("it was cut short by someone else")
+            raise Damaged(errno.EIO, "it was cut short by someone else")
 
     def _digests(self, write: Write) -> bytes:
         """Return the digests of the sectors, as far as they are the base's, that a write destroys."""
