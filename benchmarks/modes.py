@@ -65,7 +65,7 @@ class Written:
 
 
 def written_by_modes(large_bytes: int, rounds: int, work: Path) -> Iterator[list[Written]]:
-    """Change a hundredth of the pages of a file of four times `large_bytes`, as of a disk image, on each filesystem; yield each one's contestants.
+    """Change a hundredth of the pages of a file of four times `large_bytes`, as of a disk image; yield the contestants of each filesystem.
 
     Raises:
         RuntimeError: Filesystems can't be made or mounted here, or a result is wrong.
