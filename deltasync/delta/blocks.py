@@ -28,7 +28,7 @@ MAX_BLOCKS = 1 << 20
 """Most blocks that one round of a file may have: about 64 MiB of checksums and tables."""
 MIN_STRONG_BYTES = 5
 MAX_STRONG_BYTES = 16
-FINE_BLOCK_BYTES = 1024
+FINE_BLOCK_BYTES = 2048
 """The small block of round two; measured in docs/design.md."""
 FINE_BLOCKS = 1 << 18
 """Beyond so many small blocks in one file they are doubled in length."""

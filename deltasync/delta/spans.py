@@ -6,7 +6,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-__all__ = ["Span", "Spans", "complement"]
+__all__ = ["Extent", "Span", "Spans", "complement", "extents"]
 
 
 class Span(NamedTuple):
@@ -107,3 +107,38 @@ def complement(spans: Iterable[Span], size: int) -> list[Span]:
     if at < size:
         free.append(Span(at, size))
     return free
+
+
+class Extent(NamedTuple):
+    """Ranges of a file that are so near to each other that they are best read at once.
+
+    Attributes:
+        start, end: From the first of them to the last.
+        spans: The ranges, in order.
+    """
+
+    start: int
+    end: int
+    spans: list[Span]
+
+
+def extents(spans: Iterable[Span], gap_bytes: int, most_bytes: int) -> Iterator[Extent]:
+    """Gather ranges that follow each other with gaps of at most `gap_bytes`, up to `most_bytes` with their gaps; a longer one is alone.
+
+    Args:
+        spans: Ranges in any order; where one does not begin behind the one before, an extent ends.
+        gap_bytes: 0 or more.
+        most_bytes: 1 or more.
+    """
+    start = end = 0
+    near: list[Span] = []
+    for span in spans:
+        if near and (not end <= span.start <= end + gap_bytes or span.end - start > most_bytes):
+            yield Extent(start, end, near)
+            near = []
+        if not near:
+            start = span.start
+        end = span.end
+        near.append(span)
+    if near:
+        yield Extent(start, end, near)

@@ -13,13 +13,13 @@ from deltasync._native.columns import packed
 from deltasync.delta.blocks import MAX_BLOCKS, Layout, strong_bytes
 from deltasync.delta.effort import effort
 from deltasync.delta.signature import block_digests, weak_sums, zero_digests
-from deltasync.delta.spans import Span
+from deltasync.delta.spans import Span, extents
 from deltasync.engine.base import Base
 from deltasync.engine.elsewhere import Candidate
 from deltasync.engine.errands import Errand, Errands, at_once
 from deltasync.engine.ground import Ground
 from deltasync.engine.peer import Peer
-from deltasync.engine.pool import Pool, pieces
+from deltasync.engine.pool import NEAR_BYTES, SEGMENT_BYTES, Pool, pieces
 from deltasync.engine.reading import is_hole
 from deltasync.engine.streams import Expected
 from deltasync.errors import RemoteProtocolError
@@ -211,15 +211,18 @@ class Bases:
         """Read and sign some ranges of a base; runs on the pool."""
         weak: list[bytes] = []
         digests: list[bytes] = []
-        for start, end in piece:
-            if is_hole(base.fd, start, end - start):
-                digests += (zeros := zero_digests(end - start, block_bytes))
-                weak.append(bytes(4 * len(zeros)))
+        for extent in extents(piece, NEAR_BYTES, SEGMENT_BYTES):
+            if is_hole(base.fd, extent.start, extent.end - extent.start):
+                for start, end in extent.spans:
+                    digests += (zeros := zero_digests(end - start, block_bytes))
+                    weak.append(bytes(4 * len(zeros)))
                 continue
-            view = self._pool.buffer(end - start)
-            base.read(start, view)
-            weak.append(self._weak_sums(view, start, block_bytes))
-            digests += block_digests(view, block_bytes)
+            content = self._pool.buffer(extent.end - extent.start)
+            base.read(extent.start, content)
+            for start, end in extent.spans:
+                view = content[start - extent.start : end - extent.start]
+                weak.append(self._weak_sums(view, start, block_bytes))
+                digests += block_digests(view, block_bytes)
         return _Sums(b"".join(weak), digests)
 
     def _weak_sums(self, view: memoryview, start: int, block_bytes: int) -> bytes:

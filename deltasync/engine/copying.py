@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections import deque
+from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
 from deltasync.delta.match import Copy
+from deltasync.delta.spans import Span, extents
 from deltasync.engine.base import Base
 from deltasync.engine.leaves import Leaf, Leaves
-from deltasync.engine.pool import SEGMENT_BYTES, Pool
+from deltasync.engine.pool import NEAR_BYTES, SEGMENT_BYTES, Pool
 from deltasync.engine.reading import is_hole
 from deltasync.patch.staging import Staged
 
@@ -111,18 +113,26 @@ class Copying:
         """Copy ranges of the base; runs on the pool."""
         leaves: dict[int, Leaf] = {}
         try:
-            for target_at, base_at, length in batch:
-                if is_hole(self._base.fd, base_at, length):
-                    staged.clear(target_at, length)
-                    leaves.update(self._leaves.of_zeros(target_at, length))
+            copies = iter(batch)
+            for extent in extents((Span(copy.base_at, copy.base_at + copy.length) for copy in batch), NEAR_BYTES, SEGMENT_BYTES):
+                here = islice(copies, len(extent.spans))
+                if is_hole(self._base.fd, extent.start, extent.end - extent.start):
+                    for target_at, _, length in here:
+                        staged.clear(target_at, length)
+                        leaves.update(self._leaves.of_zeros(target_at, length))
                     continue
-                view = self._pool.buffer(length)
-                self._base.read(base_at, view)
-                staged.put(target_at, view)
-                vouched = dict(self._leaves.of_base(target_at, length)) if target_at == base_at else {}
-                leaves.update(vouched)
-                if len(vouched) < len(self._leaves.within(target_at, length)):
-                    leaves.update(self._leaves.of_content(target_at, view))
+                content = self._pool.buffer(extent.end - extent.start)
+                self._base.read(extent.start, content)
+                for copy in here:
+                    view = content[copy.base_at - extent.start :][: copy.length]
+                    staged.put(copy.target_at, view)
+                    leaves.update(self._leaves_of(copy, view))
         except OSError as error:
             return _Copied(error, leaves)
         return _Copied(None, leaves)
+
+    def _leaves_of(self, copy: Copy, content: memoryview) -> dict[int, Leaf]:
+        """Return the leaves that lie within what was copied: by the base's word, where it vouches for all of them, or hashed."""
+        within = self._leaves.within(copy.target_at, copy.length)
+        vouched = dict(self._leaves.of_base(copy.target_at, copy.length)) if within and copy.target_at == copy.base_at else {}
+        return vouched if len(vouched) == len(within) else dict(self._leaves.of_content(copy.target_at, content)) | vouched

@@ -13,11 +13,11 @@ from deltasync.delta.digest import file_digest, leaf_bytes
 from deltasync.delta.effort import effort
 from deltasync.delta.match import Copy, at_own_offsets, search, uncovered
 from deltasync.delta.signature import Signature, block_digests, zero_digests
-from deltasync.delta.spans import Span, Spans, complement
+from deltasync.delta.spans import Span, Spans, complement, extents
 from deltasync.engine.errands import Errand
 from deltasync.engine.outflow import Credit, Outflow, Sampler
 from deltasync.engine.peer import Peer
-from deltasync.engine.pool import SEGMENT_BYTES, Pool, pieces
+from deltasync.engine.pool import NEAR_BYTES, SEGMENT_BYTES, Pool, pieces
 from deltasync.engine.reading import is_hole, read_exactly, same_file
 from deltasync.engine.wants import Wanted
 from deltasync.wire.messages import MAX_COPIES, MAX_FILE_DATA_BYTES, MAX_GAPS, FileCopy, FileData, Gaps
@@ -148,10 +148,12 @@ class DeltaFile:
         """Search some ranges of the file; runs on the pool."""
         found: list[Copy] = []
         reach = signature.layout.block_bytes - 1
-        for start, end in spans:
-            target = self._pool.buffer(min(end + reach, self._size) - start)
-            read_exactly(self._fd, start, target)
-            found += search(self._kernel, signature, target, start, Span(start, end), self._likely(signature, start))
+        for extent in extents(spans, NEAR_BYTES, SEGMENT_BYTES):
+            content = self._pool.buffer(min(extent.end + reach, self._size) - extent.start)
+            read_exactly(self._fd, extent.start, content)
+            for span in extent.spans:
+                target = content[span.start - extent.start : span.end - extent.start + reach]
+                found += search(self._kernel, signature, target, span.start, span, self._likely(signature, span.start))
         return found
 
     def _likely(self, signature: Signature, start: int) -> int:
@@ -227,19 +229,28 @@ class DeltaFile:
             first, last = start // block_bytes, -(-(start + length) // block_bytes)
             if last <= len(self._known):
                 return list(self._known[first:last])
-        if is_hole(self._fd, start, length):
-            return zero_digests(length, block_bytes)
-        target = self._pool.buffer(length)
-        read_exactly(self._fd, start, target)
-        return block_digests(target, block_bytes)
+        content = self._content(start, length)
+        return zero_digests(length, block_bytes) if content is None else block_digests(content, block_bytes)
 
     def _digests_of(self, spans: list[Span], block_bytes: int) -> list[tuple[Span, list[bytes]]]:
         """Hash the blocks of some ranges of the file, with an empty digest for each block beyond its end; runs on the pool."""
         hashed: list[tuple[Span, list[bytes]]] = []
-        for span in spans:
-            digests = self._digests(span.start, span.end - span.start, block_bytes)
-            hashed.append((span, digests + [b""] * (-(-(span.end - span.start) // block_bytes) - len(digests))))
+        for extent in extents(spans, NEAR_BYTES, SEGMENT_BYTES):
+            content = self._content(extent.start, extent.end - extent.start)
+            for span in extent.spans:
+                start, end = (min(at, self._size) - extent.start for at in span)
+                digests = zero_digests(end - start, block_bytes) if content is None else block_digests(content[start:end], block_bytes)
+                hashed.append((span, digests + [b""] * (-(-(span.end - span.start) // block_bytes) - len(digests))))
         return hashed
+
+    def _content(self, start: int, length: int) -> memoryview | None:
+        """Read a range of the file, as far as it reaches; None for a hole. It belongs to the calling thread until that reads again."""
+        length = max(min(length, self._size - start), 0)
+        if is_hole(self._fd, start, length):
+            return None
+        content = self._pool.buffer(length)
+        read_exactly(self._fd, start, content)
+        return content
 
     def unchanged(self, before: os.stat_result) -> bool:
         """Tell whether nobody wrote to the file since `before`."""

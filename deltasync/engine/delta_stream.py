@@ -10,7 +10,7 @@ from deltasync._native import Kernel
 from deltasync.delta.match import Copy
 from deltasync.delta.order import NoOrder
 from deltasync.delta.patch import Patch
-from deltasync.delta.spans import Span
+from deltasync.delta.spans import Span, extents
 from deltasync.engine.base import Base
 from deltasync.engine.copying import Copying
 from deltasync.engine.errands import Errand
@@ -144,8 +144,11 @@ class DeltaStream:
         places = self._places
         if goes_on or (places.adopt is not None and not self._moved_bytes):
             return
-        if self._own_bytes and self._goes_to(places.clone):
-            return
+        if self._own_bytes and places.clone is not None:
+            if self._goes_to(places.clone):
+                return
+            # A file may come in thousands of ranges, and a filesystem that can't share content for one can't for any.
+            self._places = places._replace(clone=None)
         if places.in_place is None or (self._moved_bytes > self._own_bytes and not places.only):
             self._go_on_beside()
 
@@ -327,11 +330,10 @@ class DeltaStream:
     def _hash(self, staged: Staged | Kept | InPlace, indexes: list[int]) -> dict[int, Leaf]:
         """Hash some leaves of what is staged; runs on the pool."""
         leaves: dict[int, Leaf] = {}
-        for index in indexes:
-            start, length = self._leaves.span(index)
-            view = self._pool.buffer(length)
-            staged.read(start, view)
-            leaves[index] = self._leaves.hashed(view)
+        for extent in extents(map(self._leaves.span, indexes), 0, SEGMENT_BYTES):
+            content = self._pool.buffer(extent.end - extent.start)
+            staged.read(extent.start, content)
+            leaves.update(self._leaves.of_content(extent.start, content))
         return leaves
 
     def abandon(self, *, keep: bool) -> None:

@@ -12,6 +12,7 @@ from deltasync._native.columns import packed
 from deltasync.delta.digest import file_digest, leaf_bytes, zero_digest
 from deltasync.delta.effort import effort
 from deltasync.delta.signature import weak_sums
+from deltasync.delta.spans import Span
 from deltasync.engine.base import Base
 from deltasync.fs.index import Remembered
 
@@ -65,10 +66,10 @@ class Leaves:
         """Return the numbers of those that are not known yet."""
         return [index for index in range(self._count) if index not in self._known]
 
-    def span(self, index: int) -> tuple[int, int]:
-        """Return start and length of a leaf."""
+    def span(self, index: int) -> Span:
+        """Return where a leaf lies."""
         start = index * self.leaf_bytes
-        return start, min(self.leaf_bytes, self._size - start)
+        return Span(start, min(start + self.leaf_bytes, self._size))
 
     def of_content(self, start: int, content: memoryview) -> Iterator[tuple[int, Leaf]]:
         """Hash the leaves that lie within content that stands at `start`."""

@@ -14,13 +14,16 @@ from deltasync.delta.spans import Span
 if TYPE_CHECKING:
     from concurrent.futures import Future, ThreadPoolExecutor
 
-__all__ = ["SEGMENT_BYTES", "Pool", "default_threads", "pieces", "settle"]
+__all__ = ["NEAR_BYTES", "SEGMENT_BYTES", "Pool", "default_threads", "pieces", "settle"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 SEGMENT_BYTES = 4 << 20
 """How much of a large file one piece of work takes: long beside what it costs to hand over, short beside what may wait in memory."""
+
+NEAR_BYTES = 16 << 10
+"""Ranges with gaps of at most this are read at once: a read, and the wait for the interpreter's lock behind it, cost more than the gap."""
 
 
 def default_threads() -> int:

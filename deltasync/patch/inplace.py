@@ -33,6 +33,9 @@ __all__ = ["MIN_BYTES", "InPlace"]
 MIN_BYTES = 64 << 20
 """A shorter file is only patched in place where the user wants it: staging it costs less than being careful."""
 
+MOVED_PIECE_BYTES = 1 << 20
+"""What moves is read in pieces of at most this."""
+
 
 class InPlace:
     """A file that is being patched in place. Its form is that of `Staged`; one thread uses it at a time.
@@ -165,6 +168,7 @@ class InPlace:
             Busy: Somebody has it open, or wrote to it since it was the base.
             OSError: Something can't be written.
         """
+        self._keep_moves()
         plan = self._plan()
         head = self._journal.write_plan(self._head._replace(digest=digest), plan)
         windows = Windows(self._disk, self._journal, self._fd, self._head.base_bytes)
@@ -186,6 +190,21 @@ class InPlace:
             if leased:
                 self._disk.release(self._fd)
         self.sealed = True
+
+    def _keep_moves(self) -> None:
+        """Where little moves, keep it beside the literals: then any order will do, and there is room for it, since nothing is set aside."""
+        moves, sizes = sorted(self._moves), [copy.length for copy in self._moves]
+        if not moves or sum(sizes) > LIMITS.aside:
+            return
+        buffer = memoryview(bytearray(min(max(sizes), MOVED_PIECE_BYTES)))
+        for target_at, base_at, length in moves:
+            for at in range(0, length, len(buffer)):
+                piece = buffer[: min(len(buffer), length - at)]
+                if read_at(self._disk, self._fd, base_at + at, piece) < len(piece):
+                    raise Busy(errno.EBUSY, "somebody wrote to it")
+                self.put(target_at + at, piece)
+        self._moves.clear()
+        self.complete()
 
     def _check(self) -> None:
         """Check that the file is what it was, and that both it and its journal have their names.

@@ -49,9 +49,9 @@ def test_a_block_length_of_the_users_is_kept_unless_the_base_has_too_many_of_the
 
 
 def test_small_blocks_grow_with_what_they_are_to_cover() -> None:
-    """1 KiB up to 256 MiB of unmatched base; their number stays bounded."""
-    assert fine_block_bytes(1) == fine_block_bytes(256 << 20) == 1024
-    assert fine_block_bytes((256 << 20) + 1) == 2048
+    """2 KiB up to 512 MiB of unmatched base; their number stays bounded."""
+    assert fine_block_bytes(1) == fine_block_bytes(512 << 20) == 2048
+    assert fine_block_bytes((512 << 20) + 1) == 4096
     assert fine_block_bytes(1 << 40) == 4 << 20
 
 

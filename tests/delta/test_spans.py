@@ -7,7 +7,7 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deltasync.delta.spans import Span, Spans, complement
+from deltasync.delta.spans import Span, Spans, complement, extents
 
 RANGES = st.lists(st.tuples(st.integers(0, 60), st.integers(0, 20)).map(lambda pair: Span(pair[0], pair[0] + pair[1])), max_size=30)
 
@@ -45,3 +45,17 @@ def test_the_complement_is_what_no_span_covers(spans: list[Span]) -> None:
     free = complement(spans, 70)
     assert positions(free) == set(range(70)) - positions(spans)
     assert free == sorted(free)
+
+
+@given(RANGES, st.integers(0, 10), st.integers(1, 40))
+def test_extents_hold_each_range_once_and_in_order(spans: list[Span], gap_bytes: int, most_bytes: int) -> None:
+    """None is longer than allowed, unless it is of one range; gaps within are no longer than allowed; whoever could have gone on did."""
+    found = list(extents(spans, gap_bytes, most_bytes))
+    assert [span for extent in found for span in extent.spans] == spans
+    for extent in found:
+        assert (extent.start, extent.end) == (extent.spans[0].start, extent.spans[-1].end)
+        assert len(extent.spans) == 1 or extent.end - extent.start <= most_bytes
+        assert all(0 <= after.start - before.end <= gap_bytes for before, after in pairwise(extent.spans))
+    for one, other in pairwise(found):
+        following = other.spans[0]
+        assert not one.end <= following.start <= one.end + gap_bytes or following.end - one.start > most_bytes

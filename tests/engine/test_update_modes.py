@@ -11,8 +11,12 @@ from typing import Any
 
 import pytest
 
+from deltasync.delta.order import Limits
 from deltasync.engine import placing
 from deltasync.errors import ExitCode
+from deltasync.patch import inplace
+from deltasync.patch.journal import LIMITS
+from deltasync.patch.staging import Staged
 from tests.engine.runs import Heard, push
 
 SIZE = 3 << 20
@@ -99,6 +103,23 @@ def test_a_file_of_two_names_is_staged(pair: Pair, tmp_path: Path) -> None:
     assert (tmp_path / "other").read_bytes() == pair.old
 
 
+def test_where_nothing_can_be_cloned_that_is_tried_once(pair: Pair, rng: random.Random, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many ranges a file comes in."""
+    content = bytearray(pair.old)
+    for at in range(0, SIZE, 40_000):
+        content[at : at + 9] = rng.randbytes(9)
+    pair.changed(bytes(content))
+    tried: list[int] = []
+
+    def share(staged: Staged, fd: int) -> bool:
+        tried.append(fd)
+        return False
+
+    monkeypatch.setattr(Staged, "share", share)
+    assert pair.push() == {"inplace": 1}
+    assert len(tried) == 1
+
+
 def test_a_file_whose_content_moved_is_staged(pair: Pair) -> None:
     """Where most of it has to be written anyway, writing it beside costs no more."""
     pair.changed(b"x" + pair.old)
@@ -117,9 +138,13 @@ def test_in_place_at_the_users_word(pair: Pair, tmp_path: Path) -> None:
     assert (tmp_path / "other").read_bytes() == pair.new
 
 
+@pytest.mark.parametrize("limits", [LIMITS, LIMITS._replace(aside=256 << 10)], ids=["ample", "tight"])
 @pytest.mark.parametrize("edit", ["shorter", "longer", "rotated", "swapped", "zeros"])
-def test_any_change_can_be_made_in_place(pair: Pair, rng: random.Random, edit: str) -> None:
-    """Shorter, longer, with its pieces in another order: it stays the same file."""
+def test_any_change_can_be_made_in_place(
+    pair: Pair, rng: random.Random, monkeypatch: pytest.MonkeyPatch, edit: str, limits: Limits
+) -> None:
+    """Shorter, longer, with its pieces in another order: it stays the same file, whether what moves has room beside it or not."""
+    monkeypatch.setattr(inplace, "LIMITS", limits)
     half = SIZE // 2
     pair.changed(
         {
