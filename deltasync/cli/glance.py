@@ -25,7 +25,7 @@ FLAGS = frozenset(
         "archive", "recursive", "links", "perms", "times", "group", "owner", "devices", "specials",
         "no-recursive", "no-links", "no-perms", "no-times", "no-group", "no-owner", "no-devices", "no-specials", "no-r", "no-l", "no-p",
         "no-t", "no-g", "no-o", "no-D", "existing", "ignore-existing", "update", "checksum", "ignore-times", "size-only", "dry-run",
-        "hard-links", "sparse", "numeric-ids", "mkpath", "partial", "inplace", "backup", "delete", "force-empty",
+        "hard-links", "sparse", "numeric-ids", "mkpath", "partial", "inplace", "backup", "fsync", "delete", "force-empty",
         "compress", "no-compress", "no-z",
         "itemize-changes", "verbose", "quiet", "progress", "no-progress", "stats", "json",
     )

@@ -90,7 +90,7 @@ def settings_of(given: Given, output: OutputOptions) -> Settings:
         raise UsageError(f"--block-size: from {MIN_BLOCK_BYTES} bytes to {size(MAX_BLOCK_BYTES)}")
     names = (
         "hard_links", "sparse", "numeric_ids", "mkpath", "checksum", "ignore_times", "size_only", "update", "existing",
-        "ignore_existing", "delete", "max_delete", "force_empty", "dry_run",
+        "ignore_existing", "delete", "max_delete", "force_empty", "dry_run", "fsync",
     )  # fmt: skip
     chosen: dict[str, Any] = archive | {name: values[name] for name in names}
     return Settings(

@@ -158,6 +158,7 @@ def _writing() -> list[click.Parameter]:
         _flag(FILES, "--mkpath", text="make missing parents of DEST"),
         _value(FILES, "--update-mode", metavar="HOW", kind=modes, text="auto, clone, stage or inplace: how files change that are there"),
         _flag(FILES, "--inplace", text="the same as --update-mode inplace, behind a journal"),
+        _flag(FILES, "--fsync", text="call done only what survives a power cut"),
         _flag(FILES, "-W", "--whole-file", text="send changed files whole, without a delta"),
         _flag(FILES, "-b", "--backup", text="keep what is replaced or deleted, as NAME~"),
         _value(FILES, "--backup-dir", metavar="DIR", text="keep it in DIR instead, which is taken from DEST on; implies --backup"),

@@ -50,7 +50,7 @@ class Arrivals:
         self._deletions = deletions
         self._bases = bases
         self._pool = pool
-        self._small = SmallFiles(pool)
+        self._small = SmallFiles(pool, durable=ground.settings.fsync)
         self._errands = Errands()
         self._expected: dict[int, Expected] = {}
         self._streams: dict[int, WholeStream | DeltaStream] = {}
@@ -286,7 +286,8 @@ class Arrivals:
             # What is patched in place was copied before it was written to.
             if self._ground.backups is not None and stream.staged.mode != "inplace":
                 self._ground.save(directory, self._directory(directory), entry.name)
-            lost = stream.staged.commit(self._ground.fresh(stream.entry, stream.expected.current))
+            place, attributes = stream.staged, self._ground.fresh(stream.entry, stream.expected.current)
+            lost = place.commit(attributes, sync=self._ground.settings.fsync) if isinstance(place, Staged) else place.commit(attributes)
         except (OSError, OverflowError) as error:
             self._fail(stream, error)
         else:

@@ -47,7 +47,7 @@ def open_backups(destination: Destination, ground: Ground, beneath: Root | None 
             raise DestinationError(f"{shown(path)}: the backup directory can't be used: {text}; name another --backup-dir") from error
     if not settings.backup_suffix and (tree is None or (tree.at_destination and not tree.prefix)):
         raise DestinationError("the backup directory is the destination itself: name another one, or give a --suffix")
-    return Backups(root, settings.backup_suffix, tree, gives_away=ground.abilities.is_root, check=ground.check)
+    return Backups(root, settings.backup_suffix, tree, gives_away=ground.abilities.is_root, sync=settings.fsync, check=ground.check)
 
 
 def _check_directory(tree: Tree) -> None:

@@ -58,6 +58,7 @@ class Changes:
         except OSError:
             # Whatever forbids it, the sender lists what has the new name, and says that the old one is gone.
             return False
+        self._names_change(old, new)
         ground.counts.entries_changed += 1
         ground.renamed(new, entry)
         return True
@@ -78,7 +79,13 @@ class Changes:
             if self._ground.root is None:
                 continue
             if self._ground.settings.delete or not self._holds_something(path):
+                self._names_change(path)
                 self._deletions.remove(path)
+
+    def _names_change(self, *paths: bytes) -> None:
+        if self._ground.durable is not None:
+            for path in paths:
+                self._ground.durable.changes(split(path)[0])
 
     def _holds_something(self, path: bytes) -> bool:
         """Tell whether a path is a directory that is not empty."""

@@ -153,6 +153,8 @@ class Decisions:
                 return None
             beside = Beside(ground, path, None, self._elsewhere.saw)
         finish(ground, path, beside.fd, beside.reserved)
+        if ground.durable is not None and beside.fd >= 0:
+            ground.durable.saw(beside.fd)
         if section.empty and beside.occupied and path in self._tree.tops and ground.settings.delete and not ground.settings.force_empty:
             self._deletions.hold_back(
                 path or b".", "the source is empty and the destination is not: nothing was deleted; --force-empty does it"
@@ -199,6 +201,8 @@ class Decisions:
         if beside.touched:
             return
         beside.touched = True
+        if self._ground.durable is not None:
+            self._ground.durable.changes(beside.path)
         own, abilities = beside.own, self._ground.abilities
         if own is None or self._ground.settings.dry_run or abilities.is_root or own.permissions & 0o700 == 0o700:
             return

@@ -15,6 +15,7 @@ from deltasync.fs.facts import TimeGranularity
 from deltasync.fs.owners import OwnerNumbers
 from deltasync.fs.root import Root
 from deltasync.patch.attributes import Attributes, Lost
+from deltasync.patch.sync import NotDurable
 from deltasync.tree.entry import Entry
 from deltasync.tree.filters import Filters
 from deltasync.tree.itemize import itemized
@@ -25,6 +26,7 @@ from deltasync.wire.messages import Item
 from deltasync.wire.settings import Settings
 
 if TYPE_CHECKING:
+    from deltasync.engine.durable import Durable
     from deltasync.patch.backup import Backups
 
 __all__ = ["Abilities", "BackupFailed", "Ground", "ModeImpossible", "ReceiverCounts"]
@@ -102,6 +104,7 @@ class Ground:
         counts: What has been done.
         keeps_owner: Whether owners are set.
         backups: What keeps what is replaced or deleted; None where nothing does, and until it is set.
+        durable: What makes changes survive a power cut; None where nothing does, and until it is set.
         dir_times: Whether directories get the sender's times.
     """
 
@@ -130,6 +133,7 @@ class Ground:
         self.granularity = TimeGranularity(may_write=not settings.dry_run)
         self.keeps_owner = settings.owner and abilities.is_root
         self.backups: Backups | None = None
+        self.durable: Durable | None = None
         # A directory that backups are made in changes with each run (rsync: --omit-dir-times is implied).
         among = settings.backup and settings.backup_dir is None
         self.dir_times = settings.times and not among
@@ -248,6 +252,6 @@ class Ground:
     def failed(self, directory: bytes, name: bytes, error: OSError | ValueError | OverflowError, deed: str) -> None:
         """Report that something could not be done with an entry."""
         path = join(directory, name) if name else directory
-        of_destination = isinstance(error, ModeImpossible) or (isinstance(error, OSError) and error.errno in _FULL)
+        of_destination = isinstance(error, (ModeImpossible, NotDurable)) or (isinstance(error, OSError) and error.errno in _FULL)
         code = ExitCode.LOCAL_IO if of_destination else ExitCode.PARTIAL
         self.reporter.problem(path or b".", reason(error, deed), code)

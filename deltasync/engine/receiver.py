@@ -306,6 +306,8 @@ class Receiver:
         self._deletions.conclude()
         self._deletions.clean()
         self._directories.settle()
+        if self._ground.durable is not None:
+            self._ground.durable.settle()
         self._bases.conclude()
 
     def _tell(self, *, last: bool = False) -> None:

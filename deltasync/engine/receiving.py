@@ -44,9 +44,17 @@ def receiving(
             from deltasync.engine.backing import open_backups
 
             ground.backups = open_backups(destination, ground, beneath)
+        if settings.fsync and destination.root is not None and not settings.dry_run:
+            from deltasync.engine.durable import Durable
+
+            ground.durable = Durable(destination.root)
+            if ground.backups is not None:
+                ground.durable.saw(ground.backups.fd)
         try:
             yield ground, destination
         finally:
+            if ground.durable is not None:
+                ground.durable.close()
             if ground.backups is not None:
                 ground.backups.close()
     finally:

@@ -15,7 +15,7 @@ from deltasync.engine.reading import OPEN_FLAGS, PACK_FILE_BYTES
 from deltasync.engine.streams import Expected
 from deltasync.fs.identity import Identity, look
 from deltasync.patch.attributes import Lost, apply_fd
-from deltasync.patch.staging import put_small
+from deltasync.patch.small import SmallFile, put_durably, put_together
 from deltasync.tree.entry import Entry
 
 __all__ = ["Had", "had", "stay"]
@@ -85,6 +85,9 @@ def stay(ground: Ground, dir_fd: int, expected: Expected, entry: Entry) -> Lost:
         if ground.backups is None and ground.may_stay(status, entry, expected.current):
             return apply_fd(fd, attributes)
         ground.save(expected.directory, dir_fd, entry.name)
-        return put_small(dir_fd, entry.name, content, attributes)
+        (result,) = (put_durably if ground.settings.fsync else put_together)(dir_fd, [SmallFile(entry.name, content, attributes)])
+        if isinstance(result, Lost):
+            return result
+        raise result
     finally:
         os.close(fd)

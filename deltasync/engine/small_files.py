@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from deltasync.engine.pool import Pool, settle
 from deltasync.engine.streams import Expected
 from deltasync.patch.attributes import Lost
-from deltasync.patch.small import SmallFile, put_together
+from deltasync.patch.small import SmallFile, put_durably, put_together
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
@@ -44,9 +44,11 @@ class SmallFiles:
 
     Args:
         pool: Whose writing thread does it.
+        durable: Whether contents must be durable before they have their names.
     """
 
-    def __init__(self, pool: Pool) -> None:
+    def __init__(self, pool: Pool, *, durable: bool = False) -> None:
+        self._put_all = put_durably if durable else put_together
         self._pool = pool
         self._waiting: deque[_Waiting] = deque()
         self._count = 0
@@ -71,10 +73,10 @@ class SmallFiles:
         self._count += len(batch)
         files = [file for _, file in batch]
         if self._count <= AT_ONCE_FILES:
-            yield from _told(batch, put_together(dir_fd, files))
+            yield from _told(batch, self._put_all(dir_fd, files))
             return
         own_fd = os.dup(dir_fd)
-        self._waiting.append(_Waiting(own_fd, batch, self._pool.write(put_together, own_fd, files)))
+        self._waiting.append(_Waiting(own_fd, batch, self._pool.write(self._put_all, own_fd, files)))
         yield from self.results(most=MAX_WAITING)
 
     def results(self, most: int = 0) -> Iterator[Result]:

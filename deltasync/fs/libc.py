@@ -1,7 +1,7 @@
 """System calls of Linux that the standard library does not reach, by ctypes. Elsewhere each fails with ENOSYS.
 
-Source: the Linux manual pages openat2(2), fchmodat(2), rename(2), fallocate(2), fstatfs(2). The two calls made by number have the same
-number on every architecture that shares Linux's common table (all but alpha).
+Source: the Linux manual pages openat2(2), fchmodat(2), rename(2), fallocate(2), fstatfs(2), syncfs(2). The two calls made by number have
+the same number on every architecture that shares Linux's common table (all but alpha).
 """
 
 from __future__ import annotations
@@ -25,8 +25,10 @@ __all__ = [
     "fallocate",
     "fchmodat2",
     "filesystem_magic",
+    "has_syncfs",
     "openat2",
     "rename_new",
+    "syncfs",
 ]
 
 RESOLVE_NO_XDEV = 0x01
@@ -66,6 +68,7 @@ _call_fchmodat2 = _function("syscall", ctypes.c_long, ctypes.c_long, ctypes.c_in
 _call_renameat2 = _function("renameat2", ctypes.c_int, ctypes.c_int, ctypes.c_char_p, ctypes.c_int, ctypes.c_char_p, ctypes.c_uint)
 _FALLOCATE = (ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64)
 _call_fallocate = _function("fallocate64", ctypes.c_int, *_FALLOCATE) or _function("fallocate", ctypes.c_int, *_FALLOCATE)
+_call_syncfs = _function("syncfs", ctypes.c_int, ctypes.c_int)
 _call_fstatfs = _function("fstatfs", ctypes.c_int, ctypes.c_int, ctypes.c_char_p)
 
 
@@ -144,6 +147,23 @@ def rename_new(from_fd: int, name: bytes, to_fd: int, new: bytes) -> None:
         raise _failure(errno.ENOSYS, name)
     if _call_renameat2(from_fd, name, to_fd, new, _RENAME_NOREPLACE):
         raise _failure(ctypes.get_errno(), name)
+
+
+def has_syncfs() -> bool:
+    """Tell whether there is `syncfs`."""
+    return _call_syncfs is not None
+
+
+def syncfs(fd: int) -> None:
+    """Write everything of the filesystem that `fd` is on to its disk.
+
+    Raises:
+        OSError: Something of it could not be written since `fd` was opened (Linux 5.8 and later); ENOSYS where there is no such call.
+    """
+    if _call_syncfs is None:
+        raise _failure(errno.ENOSYS)
+    if _call_syncfs(fd):
+        raise _failure(ctypes.get_errno())
 
 
 def filesystem_magic(fd: int) -> int:

@@ -20,6 +20,7 @@ from deltasync.patch.leftovers import unique_name
 from deltasync.patch.make import make_directory, make_special, make_symlink
 from deltasync.patch.remove import remove_tree
 from deltasync.patch.staging import Staged
+from deltasync.patch.sync import sync_directory
 from deltasync.tree.names import MAX_NAME_BYTES, MAX_PATH_BYTES, join, shown
 
 __all__ = ["Backups", "Tree"]
@@ -51,20 +52,29 @@ class Backups:
         suffix: What is put behind the names of backups; not empty unless there is a tree.
         tree: Where backups go; None for beside what they are of.
         gives_away: Whether this process may give files to others.
+        sync: Whether what is copied must be durable before it counts.
         check: Called again and again while something is copied; raises what ends the session.
     """
 
-    def __init__(self, destination: Root, suffix: bytes, tree: Tree | None, *, gives_away: bool, check: Callable[[], None]) -> None:
+    def __init__(
+        self, destination: Root, suffix: bytes, tree: Tree | None, *, gives_away: bool, sync: bool, check: Callable[[], None]
+    ) -> None:
         self._destination = destination
         self._suffix = suffix
         self._tree = tree
         self._gives_away = gives_away
+        self._sync = sync
         self._check = check
 
     def close(self) -> None:
         """Let go of the tree of backups, unless that is the destination's."""
         if self._tree is not None and not self._tree.at_destination:
             self._tree.root.close()
+
+    @property
+    def fd(self) -> int:
+        """A directory on the filesystem that backups go to."""
+        return self._destination.fd if self._tree is None else self._tree.root.fd
 
     def is_backup(self, name: bytes) -> bool:
         """Tell whether something looks like a backup itself, so that it is deleted without another one."""
@@ -227,7 +237,9 @@ class Backups:
                 if not piece:
                     raise OSError(errno.EIO, "somebody cut it short")
                 staged.write(piece)
-            staged.commit(attributes)
+            staged.commit(attributes, sync=self._sync)
+            if self._sync:
+                sync_directory(to_fd)
         finally:
             os.close(fd)
             if staged is not None:

@@ -17,9 +17,10 @@ from deltasync.fs.locks import lock, nobody_else
 from deltasync.fs.reflink import clone
 from deltasync.patch.attributes import Attributes, Lost, apply_fd
 from deltasync.patch.kept import read_all
-from deltasync.patch.leftovers import clean_stale, new_file, partial_name, spare_partial_name, unique_name
+from deltasync.patch.leftovers import clean_stale, new_file, partial_name, spare_partial_name
+from deltasync.patch.sync import sync_file
 
-__all__ = ["PARTIAL_MIN_BYTES", "Buffer", "Staged", "clean_stale", "put_small"]
+__all__ = ["PARTIAL_MIN_BYTES", "Buffer", "Staged", "clean_stale", "write_at"]
 
 Buffer = bytes | bytearray | memoryview
 
@@ -34,64 +35,12 @@ _ZERO_BLOCK = _ZEROS[:_HOLE_BYTES]
 _NEW = os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
-def put_small(dir_fd: int, name: bytes, content: Buffer, attributes: Attributes) -> Lost:
-    """Give `name` its whole content at once; returns which attributes could not be kept.
-
-    Without a mode in `attributes` the file gets 0600. If someone cleans the staged file away before it has its place, it is staged once
-    more.
-
-    Args:
-        dir_fd: The directory.
-        name: One name in it; a file, symlink or special of that name is replaced.
-        content: All bytes of the file.
-        attributes: What the file shall have before it is seen.
+def write_at(fd: int, data: memoryview, offset: int) -> None:
+    """Write all of `data` at a place.
 
     Raises:
-        IsADirectoryError: A directory has the name; it is left alone.
-        OSError: The content can't be written or put in place; nothing is left behind.
+        OSError: As write(2).
     """
-    staged = unique_name()
-    lost = _stage(dir_fd, staged, content, attributes)
-    try:
-        os.rename(staged, name, src_dir_fd=dir_fd, dst_dir_fd=dir_fd)
-    except FileNotFoundError:
-        lost = _stage(dir_fd, staged, content, attributes)
-        try:
-            os.rename(staged, name, src_dir_fd=dir_fd, dst_dir_fd=dir_fd)
-        except BaseException:
-            _remove(dir_fd, staged)
-            raise
-    except BaseException:
-        _remove(dir_fd, staged)
-        raise
-    return lost
-
-
-def _stage(dir_fd: int, staged: bytes, content: Buffer, attributes: Attributes) -> Lost:
-    fd = os.open(staged, os.O_WRONLY | _NEW, 0o600, dir_fd=dir_fd)
-    try:
-        try:
-            if content:
-                written = os.write(fd, content)
-                if written < len(content):
-                    _write_at(fd, memoryview(content)[written:], written)
-            lost = apply_fd(fd, attributes)
-        finally:
-            # Network filesystems say only here that they could not store what was written.
-            os.close(fd)
-    except BaseException:
-        _remove(dir_fd, staged)
-        raise
-    return lost
-
-
-def _remove(dir_fd: int, staged: bytes) -> None:
-    # The failure that led here is the one to report; a staged file that can't be removed either is stale, and a later run cleans it.
-    with suppress(OSError):
-        os.unlink(staged, dir_fd=dir_fd)
-
-
-def _write_at(fd: int, data: memoryview, offset: int) -> None:
     while data:
         written = os.pwrite(fd, data, offset)
         data = data[written:]
@@ -218,7 +167,7 @@ class Staged:
         offset, after = self._span(len(data))
         view = memoryview(data)
         for start, end in _runs_of_data(view, offset) if self._sparse else ((0, len(view)),):
-            _write_at(self._fd, view[start:end], offset + start)
+            write_at(self._fd, view[start:end], offset + start)
             self._end = offset + end
         self.written = after
 
@@ -233,7 +182,7 @@ class Staged:
         if not self._sparse:
             zeros = memoryview(_ZEROS)
             for start in range(offset, after, len(_ZEROS)):
-                _write_at(self._fd, zeros[: after - start], start)
+                write_at(self._fd, zeros[: after - start], start)
             self._end = after
         self.written = after
 
@@ -247,7 +196,7 @@ class Staged:
         done = 0
         for start, end in _runs_of_data(view, at) if self._sparse else ((0, len(view)),):
             self._clear(at + done, at + start)
-            _write_at(self._fd, view[start:end], at + start)
+            write_at(self._fd, view[start:end], at + start)
             done = end
         self._clear(at + done, at + len(view))
 
@@ -261,7 +210,7 @@ class Staged:
             self._clear(at, at + count)
         elif not self._blank:
             for start in range(at, at + count, len(_ZEROS)):
-                _write_at(self._fd, memoryview(_ZEROS)[: at + count - start], start)
+                write_at(self._fd, memoryview(_ZEROS)[: at + count - start], start)
 
     def _clear(self, start: int, end: int) -> None:
         """Have zeros, stored as nothing where that can be, in a range of a file that may not be blank."""
@@ -273,7 +222,7 @@ class Staged:
             if error.errno not in (errno.EOPNOTSUPP, errno.ENOSYS):
                 raise
             for at in range(start, end, len(_ZEROS)):
-                _write_at(self._fd, memoryview(_ZEROS)[: end - at], at)
+                write_at(self._fd, memoryview(_ZEROS)[: end - at], at)
 
     def stretch(self) -> None:
         """Give the file its length at once, all zeros, so that it can be filled in any order.
@@ -308,14 +257,15 @@ class Staged:
         """
         read_all(self._fd, at, buffer)
 
-    def commit(self, attributes: Attributes) -> Lost:
+    def commit(self, attributes: Attributes, *, sync: bool = False) -> Lost:
         """Put the complete file in its place with these attributes; returns which of them could not be kept.
 
-        Without a mode in `attributes` the file stays 0600.
+        With `sync` it is durable before that; that its name is, is left to the caller. Without a mode in `attributes` the file stays 0600.
         After an error it is still staged: the caller removes what is in the way and tries again, or abandons it.
 
         Raises:
             ValueError: The file is not complete.
+            NotDurable: It may not survive a power cut, and must be abandoned.
             IsADirectoryError: A directory has the name; it is left alone.
             OSError: It can't be put in place.
         """
@@ -325,6 +275,8 @@ class Staged:
             os.ftruncate(self._fd, self.size)
         self._may_keep = False
         lost = apply_fd(self._fd, attributes)
+        if sync:
+            sync_file(self._fd)
         # Network filesystems say only at a close that they could not store what was written; the lock outlives that of a duplicate.
         os.close(os.dup(self._fd))
         os.rename(self._staged, self._name, src_dir_fd=self._dir_fd, dst_dir_fd=self._dir_fd)

@@ -44,6 +44,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """At most this many deletions; 0 or more, None for no limit."""
     force_empty: bool = False
 
+    fsync: bool = False
+    """What the run calls done survives a power cut."""
+
     backup: bool = False
     """Keep what is replaced or deleted under another name."""
     backup_dir: Annotated[bytes, msgspec.Meta(min_length=1, max_length=4095)] | None = None

@@ -49,6 +49,7 @@ ALL = dict.fromkeys(("recursive", "links", "perms", "times", "group", "owner", "
         ("--no-t -t --no-p", ALL | {"perms": False}),
         ("-t --no-t", ALL | {"times": False}),
         ("-n", {"dry_run": True, "itemize": False}),
+        ("--fsync", {"fsync": True}),
         ("-b", {"backup": True, "backup_dir": None, "backup_suffix": b"~"}),
         ("--suffix=.x", {"backup": False}),
         ("--backup --suffix=.x", {"backup": True, "backup_dir": None, "backup_suffix": b".x"}),
@@ -218,7 +219,7 @@ def test_what_can_not_be_is_a_usage_error(words: str, engine: FakeEngine, capfd:
     [
         "--delete-excluded", "-f", "--filter=x", "-C", "--gitignore", "--files-from=x", "-0", "--from0", "-R", "--relative", "-X", "-A",
         "-x", "-L", "-k", "-K", "--safe-links", "--copy-unsafe-links", "--chmod=x", "--chown=x", "--max-size=1", "--min-size=1",
-        "--remove-source-files", "-m", "--prune-empty-dirs", "--link-dest=x", "--compare-dest=x", "--copy-dest=x", "--fsync", "--data=tcp",
+        "--remove-source-files", "-m", "--prune-empty-dirs", "--link-dest=x", "--compare-dest=x", "--copy-dest=x", "--data=tcp",
         "--e2e=K",
         "--poll-interval=1", "--rescan-interval=1", "--also=x", "--block-size=1", "--bogus", "-p22",
         "--no-a", "--dry", "-h",

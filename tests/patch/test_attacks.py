@@ -18,7 +18,8 @@ from deltasync.fs.root import Root
 from deltasync.patch.attributes import Attributes, apply_at
 from deltasync.patch.make import make_directory, make_link, make_special, make_symlink
 from deltasync.patch.remove import remove_tree
-from deltasync.patch.staging import Staged, clean_stale, put_small
+from deltasync.patch.small import put_small
+from deltasync.patch.staging import Staged, clean_stale
 
 ROUNDS = 400
 ATTRIBUTES = Attributes(0o4777, 1)

@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 
 from deltasync.patch.attributes import NOTHING_LOST, Attributes, Lost
 from deltasync.patch.leftovers import partial_name
-from deltasync.patch.staging import PARTIAL_MIN_BYTES, Staged, clean_stale, put_small
+from deltasync.patch.small import put_small
+from deltasync.patch.staging import PARTIAL_MIN_BYTES, Staged, clean_stale
 from tests.expect import errno_of
 from tests.forked import NOBODY, in_child, killed_before
 
