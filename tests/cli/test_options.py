@@ -13,12 +13,12 @@ GOLDEN = Path(__file__).with_name("push_help.txt")
 
 
 def test_the_help_is_grouped_and_short() -> None:
-    """It is the text beside this test, fits 80 columns and is no longer than two screens."""
+    """It is the text beside this test, fits 80 columns and is no longer than three screens."""
     done = command("push", "--help")
     assert (done.code, done.err) == (0, "")
     assert done.out == GOLDEN.read_text(encoding="utf-8")
     lines = done.out.splitlines()
-    assert len(lines) <= 80
+    assert len(lines) <= 120
     assert max(map(len, lines)) <= 80
 
 
