@@ -37,6 +37,7 @@ class Terms(NamedTuple):
         hard_links: Whether hard links are found and numbered.
         entered: Told of each directory that is about to be listed, with the source (its index), the path and the open descriptor; returns
             the path that it had when it was last told, if that was another.
+        linked: Told of each name of a file that has several: its path, and device and inode.
         digest: Gives the digest of a regular file (source index, directory, name, size) for `--checksum`; None not to.
     """
 
@@ -48,6 +49,7 @@ class Terms(NamedTuple):
     hard_links: bool = False
     digest: Callable[[int, bytes, bytes, int], bytes] | None = None
     entered: Callable[[int, bytes, int], bytes | None] | None = None
+    linked: Callable[[bytes, tuple[int, int]], object] | None = None
 
 
 class Directory(NamedTuple):
@@ -199,6 +201,8 @@ class Listing:
             yield from self.rows(names[half:])
             return
         self._note_subdirectories(rows)
+        if self._terms.linked is not None and any(names > 1 for names in files.links):
+            self._note_links(rows, files, self._terms.linked)
         if self._groups is not None:
             indexes, groups = self._groups.columns(rows.mode_column(), files)
             rows = rows._replace(link_indexes=indexes, link_groups=groups)
@@ -273,6 +277,11 @@ class Listing:
                 if self._origin is None and len(self._fds) == 1:
                     origins = tuple(self._fds)
                 self._directory.pending.append((name, origins))
+
+    def _note_links(self, rows: Rows, files: Files, linked: Callable[[bytes, tuple[int, int]], object]) -> None:
+        for name, mode, device, inode, count in zip(rows.name_list(), rows.mode_column(), *files, strict=True):
+            if count > 1 and stat.S_ISREG(mode):
+                linked(join(self._directory.path, name), (device, inode))
 
     def _digests(self, rows: Rows, origins: Origins | None, digest: Callable[[int, bytes, bytes, int], bytes]) -> bytes:
         made: list[bytes] = []

@@ -52,6 +52,9 @@ class Mirror:
         self._directories: dict[bytes, dict[bytes, bytes]] = {b"": {}}
         self.owed: list[bytes] = []
         self._moved: list[tuple[bytes, bytes]] = []
+        self._searched: set[tuple[int, int]] = set()
+        self._wanted_links: set[tuple[int, int]] = set()
+        self._links: dict[tuple[int, int], set[bytes]] = {}
 
     def __len__(self) -> int:
         return sum(map(len, self._directories.values()))
@@ -100,6 +103,13 @@ class Mirror:
                     stack.append(found[-1])
         # What is beneath comes behind its directory; in the end every directory shall come behind what is in it.
         return reversed(found)
+
+    def doubt(self, path: bytes) -> None:
+        """Take note that the peer may have an entry in another form than it was listed in: it is listed again when it is looked at."""
+        directory, name = split(path)
+        rows = self._directories.get(directory, {})
+        if name in rows:
+            rows[name] = rows[name][: _MODE.size]
 
     def settle(self) -> None:
         """Take note that the peer has done all that was said."""
@@ -152,15 +162,33 @@ class Mirror:
             self._directories[new + beneath] = rows
             stack += [beneath + b"/" + name for name, row in rows.items() if kind_of(row) == stat.S_IFDIR]
 
-    def lost(self, since: Mirror) -> Iterator[bytes]:
-        """Yield what the peer may have by this and not by a later mirror, what is in a directory before it; no path twice."""
-        told: set[bytes] = set()
-        moved = ((new, old) for old, new in reversed(self._moved))
-        earlier = (old + path[len(new) :] for new, old in moved for path in [*self.paths(new), new])
-        for path in (*self.owed, *earlier, *self.paths()):
-            if path not in told and since.lacks(path):
-                told.add(path)
-                yield path
+    def lost(self, since: Mirror) -> list[bytes]:
+        """Return what the peer may have by this and not by a later mirror, what is in a directory before it; no path twice."""
+        candidates = [*self.owed, *self.paths()]
+        for old, new in reversed(self._moved):
+            # Whether the peer came to rename it is not known.
+            beneath = new + b"/"
+            candidates += [old + path[len(new) :] for path in candidates if path == new or path.startswith(beneath)]
+        return sorted({path for path in candidates if since.lacks(path)}, key=lambda path: (-path.count(b"/"), path))
+
+    def link(self, path: bytes, inode: tuple[int, int]) -> set[bytes]:
+        """Take note of a name of a file that has several; return all that are known, some of which may not be its names any more."""
+        names = self._links.setdefault(inode, set())
+        names.add(path)
+        return names
+
+    def search(self, inode: tuple[int, int]) -> bool:
+        """Have the names of a file that was written to searched for; False if they were before."""
+        if inode in self._searched:
+            return False
+        self._searched.add(inode)
+        self._wanted_links.add(inode)
+        return True
+
+    def searched(self) -> set[bytes]:
+        """Now that all has been listed, return the names of the files that were searched for."""
+        wanted, self._wanted_links = self._wanted_links, set()
+        return {path for inode in wanted for path in self._links[inode]}
 
     def paths(self, top: bytes = b"") -> Iterator[bytes]:
         """Yield every entry beneath a directory, those in a directory before it."""

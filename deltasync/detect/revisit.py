@@ -19,7 +19,7 @@ from deltasync.detect.directory import Directory, Listing, Origins, Terms
 from deltasync.detect.mirror import Mirror, rows_of
 from deltasync.detect.scan import SLICE_ENTRIES, Chunk, Departed, Packing, Scan
 from deltasync.detect.worklist import Batch, Dirty, Mark
-from deltasync.fs.listing import look, own_entry
+from deltasync.fs.listing import Files, look, own_entry
 from deltasync.tree.entry import Entry
 from deltasync.tree.names import MAX_NAME_BYTES, MAX_PATH_BYTES, is_reserved, join, split
 from deltasync.tree.rows import Rows, Section
@@ -29,6 +29,7 @@ __all__ = ["Revisit"]
 _NOT_THERE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
 _TOLD_PATHS = 1024
 _NEVER_NS = 1 << 64
+_WRITTEN = Dirty(Mark.LOOK | Mark.WRITTEN, math.inf, 0.0)
 _LOOK = Dirty(Mark.LOOK, math.inf, 0.0)
 
 
@@ -62,7 +63,8 @@ class Revisit:
     Attributes:
         renames: Pairs of old and new path, in their order; known at once.
         listed: How many directories were listed.
-        vanished: Directories that are not where they were; a moment later it may show where they are.
+        search: Whether other names of a file that was written to are not known, so that all has to be listed for them.
+        vanished: Directories that are not where they were, and what was marked in them; a moment later it may show where they are.
     """
 
     def __init__(
@@ -79,7 +81,11 @@ class Revisit:
         self.renames: list[tuple[bytes, bytes]] = []
         self._touched: set[bytes] = set()
         self.listed = 0
-        self.vanished: list[bytes] = []
+        self.search = False
+        self._linked: set[bytes] = set()
+        self._own_links: set[bytes] = set()
+        self._written: set[bytes] = set()
+        self.vanished: list[tuple[bytes, dict[bytes, Mark]]] = []
         for old, new in batch.renames:
             above = split(new)[0]
             while mirror.directory(above) is None:
@@ -87,14 +93,21 @@ class Revisit:
                 self._add(above, Mark.LOOK | Mark.TREE)
                 above = split(above)[0]
             if deletes and mirror.rename(old, new):
-                self.renames.append((old, new))
-                self._touched |= {split(old)[0], split(new)[0]}
+                self._renamed(old, new)
             else:
                 self._add(new, Mark.LOOK | Mark.WRITTEN | Mark.TREE)
         if deletes and terms.entered is not None:
             for directory, names in list(batch.names.items()):
                 for path in [join(directory, name) for name, dirty in names.items() if dirty.mark & Mark.TREE]:
                     self._find_renamed(path, terms.entered)
+
+    def _renamed(self, old: bytes, new: bytes) -> None:
+        """Take note of a rename that the peer does; what was listed may be ahead of the events, so that both places are looked at anew."""
+        self.renames.append((old, new))
+        self._touched |= {split(old)[0], split(new)[0]}
+        doubt = Mark.LOOK | Mark.TREE | Mark.WRITTEN * (self._batch.doubtful or self._mirror.kind(new) != stat.S_IFREG)
+        self._add(old, doubt)
+        self._add(new, doubt)
 
     def _find_renamed(self, top: bytes, entered: Callable[[int, bytes, int], bytes | None]) -> None:
         """Find directories in a new one that were renamed into it before it was watched, and watch all that are in it."""
@@ -106,8 +119,7 @@ class Revisit:
                 with suppress(OSError), self._terms.sources.roots[index].dir(path) as lease:
                     old = entered(index, path, lease.fd)
                     if old is not None and self._is_gone(old) and self._mirror.rename(old, path):
-                        self.renames.append((old, path))
-                        self._touched |= {split(old)[0], split(path)[0], path}
+                        self._renamed(old, path)
                     else:
                         pending += self._directories_in(path, lease.fd)
 
@@ -138,11 +150,15 @@ class Revisit:
         batch = self._batch
         if batch.everything is not None:
             yield from self._beneath(b"", batch.everything)
-        else:
-            for directory, since in batch.directories.items():
-                yield from self._listed(directory, since, [])
-            for directory in sorted({*batch.names, *self._touched}):
-                yield from self._looked(directory, batch.names.get(directory, {}))
+        for directory, since in batch.directories.items():
+            yield from self._listed(directory, since, [])
+        for directory in sorted({*batch.names, *self._touched}):
+            yield from self._looked(directory, batch.names.get(directory, {}))
+        if batch.everything is not None:
+            self._linked |= self._mirror.searched()
+        for path in sorted(self._linked - self._own_links):
+            directory, name = split(path)
+            yield from self._looked(directory, {name: _WRITTEN})
         yield from self._packing.close()
 
     # A directory with names that are known to be worth a look ------------------------------------------------------------------------
@@ -157,7 +173,7 @@ class Revisit:
         found = self._find(directory, names)
         if found is None:
             if directory and not self._mirror.lacks(directory):
-                self.vanished.append(directory)
+                self.vanished.append((directory, {name: wanted[name].mark for name in names}))
             return
         gone, plain, written, directories = self._compared(directory, names, wanted, found)
         if gone and self._deletes:
@@ -173,6 +189,7 @@ class Revisit:
         for name in directories:
             path, dirty = join(directory, name), wanted[name]
             if self._mirror.directory(path) is None:
+                self.listed += 1
                 yield from self._scan.beneath(Directory(path, self._origins(path), []))
             elif dirty.mark & Mark.TREE:
                 yield from self._beneath(path, dirty.seen_at)
@@ -197,7 +214,8 @@ class Revisit:
                 gone += mirror.forget(path)
             if stat.S_ISDIR(modes[at]):
                 directories.append(name)
-            if mark & Mark.WRITTEN and stat.S_ISREG(modes[at]):
+            if mark & Mark.WRITTEN and stat.S_ISREG(modes[at]) and path not in self._written:
+                self._written.add(path)
                 written.append(at)
             elif row != before:
                 plain.append(at)
@@ -235,10 +253,22 @@ class Revisit:
             for index, fd in opened:
                 shown = None if directory else self._terms.sources.shown[index]
                 missing = set() if shown is None else {name for name in left if name not in shown}
-                rows, _ = look(fd, [name for name in left if name not in missing], missed)
+                rows, files = look(fd, [name for name in left if name not in missing], missed)
+                if any(names > 1 for names in files.links):
+                    self._note_links(directory, rows, files)
                 parts.append((index, self._kept(directory, rows)))
                 left = sorted(missing)
             return self._joined(own, parts, failed)
+
+    def _note_links(self, directory: bytes, rows: Rows, files: Files) -> None:
+        """Have the other names of a file looked at that was written to by one: no event tells of them."""
+        for name, mode, device, inode, count in zip(rows.name_list(), rows.mode_column(), *files, strict=True):
+            if count > 1 and stat.S_ISREG(mode):
+                path = join(directory, name)
+                names = self._mirror.link(path, (device, inode))
+                self._linked |= names
+                self._own_links.add(path)
+                self.search |= len(names) < count and self._mirror.search((device, inode))
 
     def _joined(self, own: Entry, parts: list[tuple[int, Rows]], failed: set[bytes]) -> _Found:
         parts = [part for part in parts if part[1].entry_count] or parts[:1]
@@ -294,7 +324,7 @@ class Revisit:
             listing.close()
         if vanished:
             if directory and not self._mirror.lacks(directory):
-                self.vanished.append(directory)
+                self.vanished.append((directory, {}))
             return
         yield from self._looked(directory, differing)
 

@@ -72,12 +72,14 @@ class Batch:
         names: By directory the names in it.
         directories: Directories to be listed (not what is beneath them), and since when files in them may have been written.
         everything: Since when the whole tree is in doubt; None if it is not.
+        doubtful: Whether events of it may be older than what was listed last.
     """
 
     renames: list[tuple[bytes, bytes]] = field(default_factory=list)
     names: dict[bytes, dict[bytes, Dirty]] = field(default_factory=dict)
     directories: dict[bytes, float] = field(default_factory=dict)
     everything: float | None = None
+    doubtful: bool = False
 
     def __len__(self) -> int:
         return sum(map(len, self.names.values())) + len(self.directories) + len(self.renames) + (self.everything is not None)
@@ -112,8 +114,6 @@ class WorkList:
             now: The time.
             wait_s: How long it had better wait for what may follow; 0 has a place taken at once that waits.
         """
-        if self._work.everything is not None:
-            return
         if mark & Mark.GONE:
             self._count_gone(now)
         if directory in self._work.directories and mark is not Mark.LOOK | Mark.TREE:
@@ -131,7 +131,7 @@ class WorkList:
         if len(names) > MAX_NAMES:
             self._collapse(directory, names)
         if self._dirty > MAX_DIRTY:
-            self.doubt_everything(min(seen_at, now), now)
+            self._only_everything(seen_at, now)
 
     def _count_gone(self, now: float) -> None:
         """Count a deletion; many in a row are held back until they come to an end."""
@@ -146,9 +146,8 @@ class WorkList:
 
     def touch(self, directory: bytes, now: float) -> None:
         """Have a directory's own attributes looked at."""
-        if self._work.everything is None:
-            self._work.names.setdefault(directory, {})
-            self._hasten(now)
+        self._work.names.setdefault(directory, {})
+        self._hasten(now)
 
     def _due_at(self, directory: bytes, name: bytes, known: Dirty | None, now: float, wait_s: float) -> float:
         first = now if known is None else known.seen_at
@@ -177,29 +176,32 @@ class WorkList:
 
     def list_directory(self, directory: bytes, since: float, now: float) -> None:
         """Have a directory listed, not what is beneath it; `since` is the earliest time at which files in it may have been written."""
-        if self._work.everything is not None:
-            return
         known = self._work.directories
         known[directory] = min(since, known.get(directory, since))
         self._hasten(now)
         if len(known) > MAX_DIRECTORIES:
-            self.doubt_everything(min(known.values()), now)
+            earliest = min(known.values())
+            known.clear()
+            self.doubt_everything(earliest, now)
 
     def doubt_everything(self, since: float, now: float) -> None:
         """Have the whole tree looked at: nothing is known of what changed since a time."""
         before = self._work.everything
-        self._work = Batch(everything=since if before is None else min(since, before))
-        self._dirty = 0
+        self._work.everything = since if before is None else min(since, before)
         self._hasten(now)
+
+    def _only_everything(self, since: float, now: float) -> None:
+        """Forget all marks for a look at the whole tree, since there are too many."""
+        self._work = Batch(everything=self._work.everything)
+        self._dirty = 0
+        self.doubt_everything(since, now)
 
     def rename(self, old: bytes, new: bytes, now: float) -> None:
         """Take note that an entry has another path now; what was marked at the old one and beneath is marked at the new one."""
         work = self._work
-        if work.everything is not None:
-            return
         if len(work.renames) >= MAX_RENAMES:
+            work.renames.clear()
             self.doubt_everything(now, now)
-            return
         work.renames.append((old, new))
         self._move_beneath(old, new)
         directory, name = split(old)
@@ -226,7 +228,6 @@ class WorkList:
         """Take back what was taken and not done; renames of it become looks at both of their places."""
         if batch.everything is not None:
             self.doubt_everything(batch.everything, now)
-            return
         for old, new in batch.renames:
             self.mark(*split(old), Mark.LOOK, now)
             self.mark(*split(new), Mark.LOOK | Mark.WRITTEN | Mark.TREE, now)

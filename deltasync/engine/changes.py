@@ -101,7 +101,7 @@ class Changes:
                 return any(not is_reserved(other) for other in map(os.fsencode, os.listdir(lease.fd)))
         except OSError as error:
             # What is not there needs no removal; anything else shows when it is removed.
-            return error.errno in (errno.ENOENT, errno.ENOTDIR)
+            return error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
 
     def _here(self, path: bytes) -> bytes:
         """Return a path of the sender's as it is here.

@@ -2,48 +2,63 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from deltasync.engine.job import Observer
 from deltasync.engine.reporter import LocalReporter
 from deltasync.errors import ExitCode, Problem
 
 __all__ = ["LiveReporter"]
 
-FIRST_RETRY_S = 1.0
+FIRST_RETRY_S = 0.2
+SECOND_RETRY_S = 1.0
 LONGEST_RETRY_S = 300.0
 MAX_KEPT = 4096
 """How many paths that fail are remembered; the rest waits for the next look at the whole tree."""
 
 
+class _Failure(NamedTuple):
+    error: str
+    exit_code: ExitCode
+    wait_s: float
+    told: bool
+
+
 class LiveReporter(LocalReporter):
-    """Tells the observer of each problem once, however often it is met."""
+    """Tells the observer of what fails twice in a row, once: much that fails in a tree that lives is another thing a moment later."""
 
     def __init__(self, observer: Observer) -> None:
         super().__init__(observer)
-        self._failed: dict[bytes, tuple[str, float]] = {}
-        self._now: dict[bytes, str] = {}
+        self._failed: dict[bytes, _Failure] = {}
+        self._now: dict[bytes, _Failure] = {}
 
     def problem(self, path: bytes, error: str, exit_code: ExitCode = ExitCode.PARTIAL) -> None:
-        """See `Reporter`; what vanished in a tree that lives is no problem."""
+        """See `Reporter`; what vanished is no problem."""
         if exit_code is ExitCode.VANISHED:
             return
-        if len(self._now) < MAX_KEPT:
-            self._now[path] = error
         known = self._failed.get(path)
-        if known is None or known[0] != error:
+        again = known is not None and known.error == error
+        told = again and known is not None and known.told
+        if not told and (again or exit_code is not ExitCode.PARTIAL or len(self._now) >= MAX_KEPT):
             self._observer.problem(Problem(path, error, exit_code))
+            told = True
+        wait_s = FIRST_RETRY_S if known is None else min(max(2 * known.wait_s, SECOND_RETRY_S), LONGEST_RETRY_S)
+        if len(self._now) < MAX_KEPT:
+            self._now[path] = _Failure(error, exit_code, wait_s, told)
 
     def failed(self) -> list[tuple[bytes, float]]:
         """Return the paths that failed since this was last asked, and after how many seconds each is to be tried again."""
-        again: list[tuple[bytes, float]] = []
-        for path, error in self._now.items():
-            known = self._failed.get(path)
-            wait_s = FIRST_RETRY_S if known is None or known[0] != error else min(2 * known[1], LONGEST_RETRY_S)
-            if known is not None or len(self._failed) < MAX_KEPT:
-                self._failed[path] = error, wait_s
-            again.append((path, wait_s))
-        self._now.clear()
-        return again
+        now, self._now = self._now, {}
+        self._failed.update((path, failure) for path, failure in now.items() if path in self._failed or len(self._failed) < MAX_KEPT)
+        return [(path, failure.wait_s) for path, failure in now.items()]
 
     def succeeded(self, path: bytes) -> None:
-        """Forget a path that came well, so that its next failure is told again."""
+        """Forget a path that came well, so that its next failure is a first one."""
         self._failed.pop(path, None)
+
+    def tell_rest(self) -> None:
+        """Tell of what failed and was to be tried again, since the watch ends."""
+        for path, failure in self._failed.items():
+            if not failure.told:
+                self._observer.problem(Problem(path, failure.error, failure.exit_code))
+        self._failed.clear()

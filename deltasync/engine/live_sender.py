@@ -27,6 +27,9 @@ from deltasync.wire.messages import MAX_PATHS, Gone, Message, ReceiverDone, Rena
 
 __all__ = ["LiveSender", "RoundResult"]
 
+DOUBT_S = 2.0
+"""For how long after directories were listed events may come that happened before."""
+
 Entered = Callable[[Sources, int, bytes, int], bytes | None]
 
 
@@ -40,6 +43,7 @@ class RoundResult:
         applied_at: When the peer had said that everything is in place.
         again: Paths that could not be renamed, to be listed anew.
         lost: What the peer still has in their old places.
+        search: Whether all has to be listed.
         vanished: Directories to be looked for again in a moment.
     """
 
@@ -48,7 +52,8 @@ class RoundResult:
     applied_at: float
     again: tuple[bytes, ...] = ()
     lost: tuple[bytes, ...] = ()
-    vanished: tuple[bytes, ...] = ()
+    search: bool = False
+    vanished: tuple[tuple[bytes, dict[bytes, Mark]], ...] = ()
 
 
 class LiveSender:
@@ -77,6 +82,7 @@ class LiveSender:
     ) -> None:
         self.mirror = Mirror()
         self._before: Mirror | None = None
+        self._listed_at = -DOUBT_S
         self._job = job
         self._filters = filters
         self._entered = entered
@@ -121,6 +127,7 @@ class LiveSender:
             engine=job.engine,
             listing=listing,
             owners=self._owners,
+            linked=self.mirror.link,
             entered=lambda index, path, fd: self._entered(sources, index, path, fd),
         )
 
@@ -131,6 +138,7 @@ class LiveSender:
             DeltasyncError: The session failed.
         """
         result = self._result(sender, sender.run_tree(peer, reporter), ())
+        self._listed_at = time.monotonic()
         lost = tuple(self._before.lost(self.mirror)) if self._before is not None and self._deletes else ()
         if lost:
             self._may_delete()
@@ -151,6 +159,7 @@ class LiveSender:
             DeltasyncError: The session failed.
         """
         self._number += 1
+        batch.doubtful = time.monotonic() - self._listed_at < DOUBT_S
         revisits: list[Revisit] = []
 
         def listing(terms: Terms) -> Iterator[Chunk | Departed]:
@@ -166,7 +175,9 @@ class LiveSender:
         opening += [Renames(tuple(renames[at : at + MAX_PATHS])) for at in range(0, len(renames), MAX_PATHS)]
         opening += [Gone(tuple(lost[at : at + MAX_PATHS])) for at in range(0, len(lost), MAX_PATHS)]
         result = self._result(sender, sender.run_round(peer, reporter, opening), renames)
-        return replace(result, vanished=tuple(revisits[0].vanished))
+        if revisits[0].listed:
+            self._listed_at = time.monotonic()
+        return replace(result, vanished=tuple(revisits[0].vanished), search=revisits[0].search)
 
     def _result(self, sender: Sender, done: RoundDone, renames: Sequence[tuple[bytes, bytes]]) -> RoundResult:
         if done.number != self._number:

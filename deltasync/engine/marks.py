@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from deltasync.detect.worklist import Batch, Mark, WorkList
 
-__all__ = ["Marks"]
+__all__ = ["LOST_S", "Marks"]
 
 LOST_S = 2.0
 """How long before a loss of events was noticed the first of them may have happened."""

@@ -68,7 +68,7 @@ class Sender:
         engine: What computes checksums, as in `Job`.
         listing: What lists the tree, or what a round of a live session has to list of it.
         owners: The names of users and groups that the peer has been told already; None for none.
-        entered: Hears of each directory that is about to be listed, as in `Terms`.
+        entered, linked: As in `Terms`.
 
     Attributes:
         entries, files, file_bytes: What the scan has seen and sent.
@@ -87,6 +87,7 @@ class Sender:
         engine: str = "auto",
         listing: Callable[[Terms], Iterable[Chunk | Departed]] = Scan,
         entered: Callable[[int, bytes, int], bytes | None] | None = None,
+        linked: Callable[[bytes, tuple[int, int]], object] | None = None,
         owners: tuple[OwnerNames, OwnerNames] | None = None,
     ) -> None:
         self._threads = threads
@@ -111,6 +112,7 @@ class Sender:
                     hard_links=settings.hard_links,
                     digest=self._digest if settings.checksum else None,
                     entered=entered,
+                    linked=linked,
                 )
             )
         )

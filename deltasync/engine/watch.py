@@ -22,7 +22,7 @@ from deltasync.engine.latency import Latencies
 from deltasync.engine.live import BatchDone, LiveObserver, Watched, WatchOptions
 from deltasync.engine.live_reporter import LiveReporter
 from deltasync.engine.live_sender import LiveSender, RoundResult
-from deltasync.engine.marks import Marks
+from deltasync.engine.marks import LOST_S, Marks
 from deltasync.engine.peer import Peer
 from deltasync.errors import (
     ConnectionLost,
@@ -146,6 +146,7 @@ class _Watch:
                     self._observer.broken_off(self._total)
                     raise
                 self._down(error)
+        self._reporter.tell_rest()
         done = replace(self._total, elapsed_s=time.monotonic() - self._began_at, exit_code=ExitCode.OK)
         return Watched(done, self._sent.figures(), self._applied.figures(), self._batches, max(self._connections - 1, 0))
 
@@ -281,8 +282,12 @@ class _Watch:
         self._count(result)
         self._try_again(batch)
         self._measure(batch, result)
-        for path in result.vanished:
-            self._marks.mark(*split(path), Mark.LOOK, VANISHED_S)
+        if result.search:
+            self._marks.doubt_everything(LOST_S)
+        for directory, names in result.vanished:
+            self._marks.mark(*split(directory), Mark.LOOK, VANISHED_S)
+            for name, mark in names.items():
+                self._marks.mark(directory, name, mark, VANISHED_S)
         if result.again or result.lost:
             self._round(peer, LiveSender.anew(result.again, time.monotonic()), result.lost)
 
@@ -296,6 +301,7 @@ class _Watch:
         for path, wait_s in failed:
             if path not in (b"", b"."):
                 directory, name = split(path)
+                self._sender.mirror.doubt(path)
                 self._marks.mark(directory, name, Mark.LOOK | Mark.WRITTEN | Mark.TREE, wait_s)
 
     def _count(self, result: RoundResult) -> None:

@@ -5,13 +5,18 @@ from __future__ import annotations
 import os
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self
 
+import pytest
+
+from deltasync.engine.connecting import Connection, Connector
 from deltasync.engine.job import Job
 from deltasync.engine.live import BatchDone, Watched, WatchOptions
+from deltasync.engine.marks import Marks
 from deltasync.engine.watch import watch
 from deltasync.wire.settings import Settings
 from tests.engine.runs import Heard
@@ -77,10 +82,28 @@ class Watching:
         self._options = options or WatchOptions()
         self._job = Job("push", (self.source + b"/",), self.dest, Settings(**settings))
         self._thread = threading.Thread(target=self._run)
+        self._connections: list[Connection] = []
+        self.marks: list[Marks] = []
 
     def _run(self) -> None:
+        connections, marks = self._connections, self.marks
+
+        class SeenConnector(Connector):
+            def result(self) -> Connection:
+                made = super().result()
+                connections.append(made)
+                return made
+
+        class SeenMarks(Marks):
+            def wakes(self, wake: Callable[[], None]) -> None:
+                marks[:] = [self]
+                super().wakes(wake)
+
         try:
-            self.result = watch(self._job, self._options, self.heard, self.stop)
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr("deltasync.engine.watch.Connector", SeenConnector)
+                patch.setattr("deltasync.engine.watch.Marks", SeenMarks)
+                self.result = watch(self._job, self._options, self.heard, self.stop)
         except BaseException as error:  # noqa: BLE001 - the test's thread raises it.
             self.error = error
             with self.heard.news:
@@ -116,6 +139,20 @@ class Watching:
                 self.heard.news.wait(0.05)
             assert time.monotonic() < deadline, "it did not come to be"
 
+    def until_heard(self) -> None:
+        """Wait for a word of the watch, or a moment if there is none."""
+        with self.heard.news:
+            self.heard.news.wait(0.05)
+
+    def lose_connection(self) -> None:
+        """Break the connection, as if the peer had gone."""
+        if self._connections:
+            self._connections[-1].link.close()
+
+    def overflow(self) -> None:
+        """Have the watch told that events were lost."""
+        self.marks[0].overflowed()
+
     def equal(self) -> bool:
         """Tell whether both trees are equal now."""
         try:
@@ -126,4 +163,13 @@ class Watching:
 
     def until_equal(self, patience_s: float = PATIENCE_S) -> None:
         """Wait until both trees are equal."""
-        self.until(self.equal, patience_s)
+        try:
+            self.until(self.equal, patience_s)
+        except AssertionError:
+            ours, theirs = snapshot(self.source), snapshot(self.dest)
+            differing = [path for path in {**ours, **theirs} if ours.get(path) != theirs.get(path)]
+            shapes = [
+                (path, *(shape and shape._replace(content=shape.content[:9]) for shape in (ours.get(path), theirs.get(path))))
+                for path in differing
+            ]
+            raise AssertionError(f"these differ: {shapes}; problems {self.heard.problems}") from None
