@@ -190,14 +190,14 @@ class Listing:
         if not self._terms.sources.whole:
             self.listed = True
 
-    def rows(self, names: list[bytes]) -> Iterator[tuple[Rows, Origins | None, bool]]:
-        """Yield the rows of a slice of the names, in parts small enough for a chunk; the flag marks the last part."""
+    def rows(self, names: list[bytes]) -> Iterator[tuple[Rows, Origins | None, Files, bool]]:
+        """Yield the rows of a slice of the names, and which files they are, in parts small enough for a chunk; the flag marks the last."""
         rows, files, origins = self._look(names)
         size = sum(map(len, rows[1:]))
         if size > MAX_CHUNK_BYTES // 2 and len(names) > 1:
             half = len(names) // 2
-            for part, part_origins, _ in self.rows(names[:half]):
-                yield part, part_origins, False
+            for part, part_origins, part_files, _ in self.rows(names[:half]):
+                yield part, part_origins, part_files, False
             yield from self.rows(names[half:])
             return
         self._note_subdirectories(rows)
@@ -208,7 +208,7 @@ class Listing:
             rows = rows._replace(link_indexes=indexes, link_groups=groups)
         if self._terms.digest:
             rows = rows._replace(digests=self._digests(rows, origins, self._terms.digest))
-        yield rows, origins, True
+        yield rows, origins, files, True
 
     def _look(self, names: list[bytes]) -> tuple[Rows, Files, Origins | None]:
         if self._origin is None:

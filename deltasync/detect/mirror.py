@@ -1,27 +1,31 @@
 """What the peer holds of the source, as far as this side has listed it: the sender's memory in a live session.
 
-A directory costs what its names cost and some 64 bytes an entry. Rows are the bytes of the columns in which entries travel, so that to
-tell whether an entry has changed is to compare two short strings.
+A directory costs what its names cost and some 80 bytes an entry. Rows are the bytes of the columns in which entries travel, so that to
+tell whether an entry has changed is to compare two short strings. Each ends in the inode, which does not travel: by it a file that has
+another's place is told from the one that was there, also where size and times are the same.
 """
 
 from __future__ import annotations
 
 import stat
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
+from deltasync._native.columns import packed
 from deltasync.tree.names import join, split
 from deltasync.tree.rows import Rows, Section
 
-__all__ = ["Mirror", "rows_of"]
+__all__ = ["Mirror", "rows_of", "same_file"]
 
 _MODE = struct.Struct("<I")
 _ROW = struct.Struct("<IQqII")
+_INODE_BYTES = 8
 
 
-def rows_of(rows: Rows) -> Iterator[tuple[bytes, bytes]]:
-    """Yield the name of each entry, and its attributes as bytes that are equal if these are."""
+def rows_of(rows: Rows, inodes: Sequence[int]) -> Iterator[tuple[bytes, bytes]]:
+    """Yield the name of each entry, and its attributes and inode as bytes that are equal if these are."""
     names = rows.name_list()
+    numbers = packed("Q", inodes)
     modes, sizes, mtimes_ns, uids, gids = rows.modes, rows.sizes, rows.mtimes_ns, rows.uids, rows.gids
     if not rows.targets and not rows.rdevs:
         for at, name in enumerate(names):
@@ -32,13 +36,15 @@ def rows_of(rows: Rows) -> Iterator[tuple[bytes, bytes]]:
                 + mtimes_ns[eight : eight + 8]
                 + uids[four : four + 4]
                 + gids[four : four + 4]
+                + numbers[eight : eight + 8]
             )
             yield name, attributes
         return
     for at, entry in enumerate(rows.entries()):
         four, eight = 4 * at, 8 * at
-        numbers = modes[four : four + 4] + sizes[eight : eight + 8] + mtimes_ns[eight : eight + 8]
-        yield entry.name, numbers + uids[four : four + 4] + gids[four : four + 4] + entry.target + entry.rdev.to_bytes(8, "little")
+        attributes = modes[four : four + 4] + sizes[eight : eight + 8] + mtimes_ns[eight : eight + 8]
+        attributes += uids[four : four + 4] + gids[four : four + 4]
+        yield entry.name, attributes + entry.target + entry.rdev.to_bytes(8, "little") + numbers[eight : eight + 8]
 
 
 class Mirror:
@@ -59,9 +65,9 @@ class Mirror:
     def __len__(self) -> int:
         return sum(map(len, self._directories.values()))
 
-    def record(self, section: Section) -> None:
-        """Take note of entries that are listed; what a whole directory had before and has no more is left to `missing`."""
-        self._directories.setdefault(section.path, {}).update(rows_of(section.rows))
+    def record(self, section: Section, inodes: Sequence[int]) -> None:
+        """Take note of entries that are listed, and of their inodes; what a directory has no more is taken away by `forget`."""
+        self._directories.setdefault(section.path, {}).update(rows_of(section.rows, inodes))
         directory, name = split(section.path)
         above = self._directories.get(directory, {})
         if section.path and name in above:
@@ -204,6 +210,11 @@ class Mirror:
     def lacks(self, path: bytes) -> bool:
         """Tell whether the peer does not have an entry."""
         return self.row(path) is None
+
+
+def same_file(row: bytes, other: bytes) -> bool:
+    """Tell whether two rows are of one file, whatever has become of it."""
+    return row[-_INODE_BYTES:] == other[-_INODE_BYTES:]
 
 
 def kind_of(row: bytes) -> int:

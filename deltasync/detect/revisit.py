@@ -16,7 +16,7 @@ from contextlib import ExitStack, suppress
 from typing import NamedTuple
 
 from deltasync.detect.directory import Directory, Listing, Origins, Terms
-from deltasync.detect.mirror import Mirror, rows_of
+from deltasync.detect.mirror import Mirror, rows_of, same_file
 from deltasync.detect.scan import SLICE_ENTRIES, Chunk, Departed, Packing, Scan
 from deltasync.detect.worklist import Batch, Dirty, Mark
 from deltasync.fs.listing import Files, look, own_entry
@@ -39,12 +39,14 @@ class _Found(NamedTuple):
     Attributes:
         own: The directory's own attributes.
         rows: Those that are there.
+        inodes: Their inodes.
         origins: The sources that they are from; None if all are from the first.
         failed: Names that can't be looked at.
     """
 
     own: Entry
     rows: Rows
+    inodes: Sequence[int]
     origins: Origins | None
     failed: set[bytes]
 
@@ -62,7 +64,6 @@ class Revisit:
 
     Attributes:
         renames: Pairs of old and new path, in their order; known at once.
-        listed: How many directories were listed.
         search: Whether other names of a file that was written to are not known, so that all has to be listed for them.
         vanished: Directories that are not where they were, and what was marked in them; a moment later it may show where they are.
     """
@@ -80,7 +81,6 @@ class Revisit:
         self._scan = Scan(terms, self._packing)
         self.renames: list[tuple[bytes, bytes]] = []
         self._touched: set[bytes] = set()
-        self.listed = 0
         self.search = False
         self._linked: set[bytes] = set()
         self._own_links: set[bytes] = set()
@@ -102,12 +102,14 @@ class Revisit:
                     self._find_renamed(path, terms.entered)
 
     def _renamed(self, old: bytes, new: bytes) -> None:
-        """Take note of a rename that the peer does; what was listed may be ahead of the events, so that both places are looked at anew."""
+        """Take note of a rename that the peer does.
+
+        What was listed may be ahead of the events, and then something else was renamed: both places are looked at, and inodes tell.
+        """
         self.renames.append((old, new))
         self._touched |= {split(old)[0], split(new)[0]}
-        doubt = Mark.LOOK | Mark.TREE | Mark.WRITTEN * (self._batch.doubtful or self._mirror.kind(new) != stat.S_IFREG)
-        self._add(old, doubt)
-        self._add(new, doubt)
+        self._add(old, Mark.LOOK | Mark.TREE)
+        self._add(new, Mark.LOOK | Mark.TREE)
 
     def _find_renamed(self, top: bytes, entered: Callable[[int, bytes, int], bytes | None]) -> None:
         """Find directories in a new one that were renamed into it before it was watched, and watch all that are in it."""
@@ -185,35 +187,40 @@ class Revisit:
                 rows = found.rows if len(indexes) == found.rows.entry_count else found.rows.subset(indexes)
                 origins = None if found.origins is None else array("I", [found.origins[at] for at in indexes])
                 section = Section(directory, found.own, rows, partial=True, written=is_written)
-                yield from self._packing.add(section, origins)
-        for name in directories:
-            path, dirty = join(directory, name), wanted[name]
+                yield from self._packing.add(section, origins, [found.inodes[at] for at in indexes])
+        for name, deep in directories:
+            path = join(directory, name)
             if self._mirror.directory(path) is None:
-                self.listed += 1
                 yield from self._scan.beneath(Directory(path, self._origins(path), []))
-            elif dirty.mark & Mark.TREE:
-                yield from self._beneath(path, dirty.seen_at)
+            elif deep:
+                yield from self._beneath(path, wanted[name].seen_at)
             else:
                 yield from self._looked_slice(path, [], {})
 
     def _compared(
         self, directory: bytes, names: list[bytes], wanted: Mapping[bytes, Dirty], found: _Found
-    ) -> tuple[list[bytes], list[int], list[int], list[bytes]]:
-        """Return the paths that are gone, the indexes of what has changed and of what was written to, and the directories."""
+    ) -> tuple[list[bytes], list[int], list[int], list[tuple[bytes, bool]]]:
+        """Return the paths that are gone, the indexes of what has changed and of what was written to, and the directories.
+
+        With each directory it stands whether all that is beneath it has to be looked at.
+        """
         mirror, known = self._mirror, self._mirror.directory(directory) or {}
         gone: list[bytes] = []
         plain: list[int] = []
         written: list[int] = []
-        directories: list[bytes] = []
+        directories: list[tuple[bytes, bool]] = []
         there: set[bytes] = set()
         modes = found.rows.mode_column()
-        for at, (name, row) in enumerate(rows_of(found.rows)):
+        for at, (name, row) in enumerate(rows_of(found.rows, found.inodes)):
             there.add(name)
             before, mark, path = known.get(name), wanted[name].mark, join(directory, name)
+            if before is not None and not same_file(row, before):
+                mark |= Mark.WRITTEN
             if before is not None and stat.S_IFMT(modes[at]) != mirror.kind(path):
                 gone += mirror.forget(path)
             if stat.S_ISDIR(modes[at]):
-                directories.append(name)
+                # Another directory than the one that was listed here may hold anything.
+                directories.append((name, bool(mark & Mark.TREE) or not (before is None or same_file(row, before))))
             if mark & Mark.WRITTEN and stat.S_ISREG(modes[at]) and path not in self._written:
                 self._written.add(path)
                 written.append(at)
@@ -249,14 +256,14 @@ class Revisit:
                 return None
             own = own_entry(opened[0][1])
             left = names
-            parts: list[tuple[int, Rows]] = []
+            parts: list[tuple[int, Rows, Sequence[int]]] = []
             for index, fd in opened:
                 shown = None if directory else self._terms.sources.shown[index]
                 missing = set() if shown is None else {name for name in left if name not in shown}
                 rows, files = look(fd, [name for name in left if name not in missing], missed)
                 if any(names > 1 for names in files.links):
                     self._note_links(directory, rows, files)
-                parts.append((index, self._kept(directory, rows)))
+                parts.append((index, *self._kept(directory, rows, files.inodes)))
                 left = sorted(missing)
             return self._joined(own, parts, failed)
 
@@ -270,27 +277,27 @@ class Revisit:
                 self._own_links.add(path)
                 self.search |= len(names) < count and self._mirror.search((device, inode))
 
-    def _joined(self, own: Entry, parts: list[tuple[int, Rows]], failed: set[bytes]) -> _Found:
+    def _joined(self, own: Entry, parts: list[tuple[int, Rows, Sequence[int]]], failed: set[bytes]) -> _Found:
         parts = [part for part in parts if part[1].entry_count] or parts[:1]
         if len(parts) == 1:
-            index, rows = parts[0]
-            return _Found(own, rows, array("I", [index]) * rows.entry_count if index else None, failed)
-        entries = sorted((entry, index) for index, rows in parts for entry in rows.entries())
-        origins = array("I", [index for _, index in entries])
-        return _Found(own, Rows.of([entry for entry, _ in entries]), origins, failed)
+            index, rows, inodes = parts[0]
+            return _Found(own, rows, inodes, array("I", [index]) * rows.entry_count if index else None, failed)
+        entries = sorted((*pair, index) for index, rows, inodes in parts for pair in zip(rows.entries(), inodes, strict=True))
+        origins = array("I", [index for _, _, index in entries])
+        return _Found(own, Rows.of([entry for entry, _, _ in entries]), [inode for _, inode, _ in entries], origins, failed)
 
-    def _kept(self, directory: bytes, rows: Rows) -> Rows:
-        """Return the rows that the filters keep."""
+    def _kept(self, directory: bytes, rows: Rows, inodes: Sequence[int]) -> tuple[Rows, Sequence[int]]:
+        """Return the rows that the filters keep, and their inodes."""
         excluded, recursive = self._terms.filters.for_directory(directory), self._terms.recursive
         if excluded is None and recursive:
-            return rows
+            return rows, inodes
         pairs = enumerate(zip(rows.name_list(), rows.mode_column(), strict=True))
         kept = [
             at
             for at, (name, mode) in pairs
             if not (excluded is not None and excluded(name, stat.S_ISDIR(mode))) and (recursive or not stat.S_ISDIR(mode))
         ]
-        return rows if len(kept) == rows.entry_count else rows.subset(kept)
+        return (rows, inodes) if len(kept) == rows.entry_count else (rows.subset(kept), [inodes[at] for at in kept])
 
     def _origins(self, directory: bytes) -> tuple[int, ...]:
         """Return the sources in which a directory may be."""
@@ -310,7 +317,6 @@ class Revisit:
 
     def _listed(self, directory: bytes, since: float, further: list[bytes]) -> Iterator[Chunk | Departed]:
         """List a directory, look at what differs from what the peer holds, and add the directories in it that both have to `further`."""
-        self.listed += 1
         known = self._mirror.directory(directory) or {}
         listing = Listing(self._terms, Directory(directory, self._origins(directory), []), None)
         try:
@@ -335,8 +341,8 @@ class Revisit:
         differing: dict[bytes, Dirty] = {}
         there: set[bytes] = set()
         for at in range(0, len(listing.names), SLICE_ENTRIES):
-            for rows, _, _ in listing.rows(listing.names[at : at + SLICE_ENTRIES]):
-                self._compare(rows, known, since_ns, differing, there)
+            for rows, _, files, _ in listing.rows(listing.names[at : at + SLICE_ENTRIES]):
+                self._compare(rows, files.inodes, known, since_ns, differing, there)
                 for name, mode in zip(rows.name_list(), rows.mode_column(), strict=True):
                     if stat.S_ISDIR(mode) and self._mirror.directory(join(directory, name)) is not None:
                         further.append(join(directory, name))
@@ -344,9 +350,17 @@ class Revisit:
             differing.update((name, _LOOK) for name in known if name not in there)
         return differing
 
-    def _compare(self, rows: Rows, known: Mapping[bytes, bytes], since_ns: int, differing: dict[bytes, Dirty], there: set[bytes]) -> None:
+    def _compare(
+        self,
+        rows: Rows,
+        inodes: Sequence[int],
+        known: Mapping[bytes, bytes],
+        since_ns: int,
+        differing: dict[bytes, Dirty],
+        there: set[bytes],
+    ) -> None:
         modes, mtimes_ns = rows.mode_column(), memoryview(rows.mtimes_ns).cast("q")
-        for at, (name, row) in enumerate(rows_of(rows)):
+        for at, (name, row) in enumerate(rows_of(rows, inodes)):
             there.add(name)
             written = mtimes_ns[at] >= since_ns and stat.S_ISREG(modes[at])
             if written or known.get(name) != row:

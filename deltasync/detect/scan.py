@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 from deltasync.detect.directory import Directory, LinkGroups, Listing, Origins, Terms
@@ -53,19 +53,19 @@ class Packing:
     """Packs sections into chunks.
 
     Args:
-        saw: Told of each section.
+        saw: Told of each section, and of the inodes of its entries.
     """
 
-    def __init__(self, saw: Callable[[Section], None] | None = None) -> None:
+    def __init__(self, saw: Callable[[Section, Sequence[int]], None] | None = None) -> None:
         self._saw = saw
         self._sections: list[Section] = []
         self._origins: list[Origins | None] = []
         self._entries = self._size = 0
 
-    def add(self, section: Section, origins: Origins | None) -> Iterator[Chunk]:
-        """Take a section; yield the chunk before it if that is full."""
+    def add(self, section: Section, origins: Origins | None, inodes: Sequence[int]) -> Iterator[Chunk]:
+        """Take a section, and the inodes of its entries; yield the chunk before it if that is full."""
         if self._saw is not None:
-            self._saw(section)
+            self._saw(section, inodes)
         size = len(section.path) + sum(map(len, section.rows[1:])) + 64
         if self._sections and (self._entries + section.rows.entry_count > CHUNK_ENTRIES or self._size + size > MAX_CHUNK_BYTES // 2):
             yield from self.close()
@@ -140,8 +140,9 @@ class Scan:
         while first or at < len(names):
             slice_names = names[at : at + SLICE_ENTRIES]
             at += len(slice_names)
-            for rows, origins, is_last_part in listing.rows(slice_names):
+            for rows, origins, files, is_last_part in listing.rows(slice_names):
                 last = at >= len(names) and is_last_part
                 empty = not listing.listed and not listing.incomplete
-                yield from self._packing.add(Section(path, listing.own, rows, first, last, listing.incomplete, empty), origins)
+                section = Section(path, listing.own, rows, first, last, listing.incomplete, empty)
+                yield from self._packing.add(section, origins, files.inodes)
                 first = False

@@ -72,14 +72,12 @@ class Batch:
         names: By directory the names in it.
         directories: Directories to be listed (not what is beneath them), and since when files in them may have been written.
         everything: Since when the whole tree is in doubt; None if it is not.
-        doubtful: Whether events of it may be older than what was listed last.
     """
 
     renames: list[tuple[bytes, bytes]] = field(default_factory=list)
     names: dict[bytes, dict[bytes, Dirty]] = field(default_factory=dict)
     directories: dict[bytes, float] = field(default_factory=dict)
     everything: float | None = None
-    doubtful: bool = False
 
     def __len__(self) -> int:
         return sum(map(len, self.names.values())) + len(self.directories) + len(self.renames) + (self.everything is not None)

@@ -27,9 +27,6 @@ from deltasync.wire.messages import MAX_PATHS, Gone, Message, ReceiverDone, Rena
 
 __all__ = ["LiveSender", "RoundResult"]
 
-DOUBT_S = 2.0
-"""For how long after directories were listed events may come that happened before."""
-
 Entered = Callable[[Sources, int, bytes, int], bytes | None]
 
 
@@ -82,7 +79,6 @@ class LiveSender:
     ) -> None:
         self.mirror = Mirror()
         self._before: Mirror | None = None
-        self._listed_at = -DOUBT_S
         self._job = job
         self._filters = filters
         self._entered = entered
@@ -138,7 +134,6 @@ class LiveSender:
             DeltasyncError: The session failed.
         """
         result = self._result(sender, sender.run_tree(peer, reporter), ())
-        self._listed_at = time.monotonic()
         lost = tuple(self._before.lost(self.mirror)) if self._before is not None and self._deletes else ()
         if lost:
             self._may_delete()
@@ -159,7 +154,6 @@ class LiveSender:
             DeltasyncError: The session failed.
         """
         self._number += 1
-        batch.doubtful = time.monotonic() - self._listed_at < DOUBT_S
         revisits: list[Revisit] = []
 
         def listing(terms: Terms) -> Iterator[Chunk | Departed]:
@@ -175,8 +169,6 @@ class LiveSender:
         opening += [Renames(tuple(renames[at : at + MAX_PATHS])) for at in range(0, len(renames), MAX_PATHS)]
         opening += [Gone(tuple(lost[at : at + MAX_PATHS])) for at in range(0, len(lost), MAX_PATHS)]
         result = self._result(sender, sender.run_round(peer, reporter, opening), renames)
-        if revisits[0].listed:
-            self._listed_at = time.monotonic()
         return replace(result, vanished=tuple(revisits[0].vanished), search=revisits[0].search)
 
     def _result(self, sender: Sender, done: RoundDone, renames: Sequence[tuple[bytes, bytes]]) -> RoundResult:
