@@ -37,7 +37,7 @@ class Terms(NamedTuple):
         hard_links: Whether hard links are found and numbered.
         entered: Told of each directory that is about to be listed, with the source (its index), the path and the open descriptor; returns
             the path that it had when it was last told, if that was another.
-        linked: Told of each name of a file that has several: its path, and device and inode.
+        linked: Told of each name of a file that has several: its path, and its inode.
         digest: Gives the digest of a regular file (source index, directory, name, size) for `--checksum`; None not to.
     """
 
@@ -49,7 +49,7 @@ class Terms(NamedTuple):
     hard_links: bool = False
     digest: Callable[[int, bytes, bytes, int], bytes] | None = None
     entered: Callable[[int, bytes, int], bytes | None] | None = None
-    linked: Callable[[bytes, tuple[int, int]], object] | None = None
+    linked: Callable[[bytes, int], object] | None = None
 
 
 class Directory(NamedTuple):
@@ -278,10 +278,10 @@ class Listing:
                     origins = tuple(self._fds)
                 self._directory.pending.append((name, origins))
 
-    def _note_links(self, rows: Rows, files: Files, linked: Callable[[bytes, tuple[int, int]], object]) -> None:
-        for name, mode, device, inode, count in zip(rows.name_list(), rows.mode_column(), *files, strict=True):
+    def _note_links(self, rows: Rows, files: Files, linked: Callable[[bytes, int], object]) -> None:
+        for name, mode, inode, count in zip(rows.name_list(), rows.mode_column(), files.inodes, files.links, strict=True):
             if count > 1 and stat.S_ISREG(mode):
-                linked(join(self._directory.path, name), (device, inode))
+                linked(join(self._directory.path, name), inode)
 
     def _digests(self, rows: Rows, origins: Origins | None, digest: Callable[[int, bytes, bytes, int], bytes]) -> bytes:
         made: list[bytes] = []

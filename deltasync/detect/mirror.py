@@ -58,9 +58,9 @@ class Mirror:
         self._directories: dict[bytes, dict[bytes, bytes]] = {b"": {}}
         self.owed: list[bytes] = []
         self._moved: list[tuple[bytes, bytes]] = []
-        self._searched: set[tuple[int, int]] = set()
-        self._wanted_links: set[tuple[int, int]] = set()
-        self._links: dict[tuple[int, int], set[bytes]] = {}
+        self._searched: set[int] = set()
+        self._wanted_links: set[int] = set()
+        self._links: dict[int, set[bytes]] = {}
 
     def __len__(self) -> int:
         return sum(map(len, self._directories.values()))
@@ -177,13 +177,17 @@ class Mirror:
             candidates += [old + path[len(new) :] for path in candidates if path == new or path.startswith(beneath)]
         return sorted({path for path in candidates if since.lacks(path)}, key=lambda path: (-path.count(b"/"), path))
 
-    def link(self, path: bytes, inode: tuple[int, int]) -> set[bytes]:
+    def link(self, path: bytes, inode: int) -> set[bytes]:
         """Take note of a name of a file that has several; return all that are known, some of which may not be its names any more."""
         names = self._links.setdefault(inode, set())
         names.add(path)
         return names
 
-    def search(self, inode: tuple[int, int]) -> bool:
+    def names_of(self, row: bytes) -> set[bytes]:
+        """Return the names of the file that a row is of, as far as it is known to have had several."""
+        return self._links.get(int.from_bytes(row[-_INODE_BYTES:], "little"), set())
+
+    def search(self, inode: int) -> bool:
         """Have the names of a file that was written to searched for; False if they were before."""
         if inode in self._searched:
             return False

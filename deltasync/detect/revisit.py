@@ -174,12 +174,14 @@ class Revisit:
     def _looked_slice(self, directory: bytes, names: list[bytes], wanted: Mapping[bytes, Dirty]) -> Iterator[Chunk | Departed]:
         found = self._find(directory, names)
         if found is None:
-            if directory and not self._mirror.lacks(directory):
+            if directory and self._mirror.directory(directory) is not None:
                 self.vanished.append((directory, {name: wanted[name].mark for name in names}))
             return
         gone, plain, written, directories = self._compared(directory, names, wanted, found)
         if gone and self._deletes:
             self._may_delete()
+            # What was listed of them before must come before.
+            yield from self._packing.close()
             yield from _departed(gone)
         for indexes, is_written in ((plain, False), (written, True)):
             # One section at least, since the directory's own time changes with what is in it.
@@ -216,6 +218,8 @@ class Revisit:
             before, mark, path = known.get(name), wanted[name].mark, join(directory, name)
             if before is not None and not same_file(row, before):
                 mark |= Mark.WRITTEN
+            if before is not None and not same_file(row, before):
+                self._linked |= mirror.names_of(before)
             if before is not None and stat.S_IFMT(modes[at]) != mirror.kind(path):
                 gone += mirror.forget(path)
             if stat.S_ISDIR(modes[at]):
@@ -228,6 +232,9 @@ class Revisit:
                 plain.append(at)
         for name in names:
             if name not in there and name not in found.failed and name in known:
+                if wanted[name].mark & Mark.WRITTEN:
+                    # What was written by this name shows by the others.
+                    self._linked |= mirror.names_of(known[name])
                 gone += mirror.forget(join(directory, name))
         return gone, plain, written, directories
 
@@ -269,13 +276,13 @@ class Revisit:
 
     def _note_links(self, directory: bytes, rows: Rows, files: Files) -> None:
         """Have the other names of a file looked at that was written to by one: no event tells of them."""
-        for name, mode, device, inode, count in zip(rows.name_list(), rows.mode_column(), *files, strict=True):
+        for name, mode, inode, count in zip(rows.name_list(), rows.mode_column(), files.inodes, files.links, strict=True):
             if count > 1 and stat.S_ISREG(mode):
                 path = join(directory, name)
-                names = self._mirror.link(path, (device, inode))
+                names = self._mirror.link(path, inode)
                 self._linked |= names
                 self._own_links.add(path)
-                self.search |= len(names) < count and self._mirror.search((device, inode))
+                self.search |= len(names) < count and self._mirror.search(inode)
 
     def _joined(self, own: Entry, parts: list[tuple[int, Rows, Sequence[int]]], failed: set[bytes]) -> _Found:
         parts = [part for part in parts if part[1].entry_count] or parts[:1]
@@ -329,7 +336,7 @@ class Revisit:
         finally:
             listing.close()
         if vanished:
-            if directory and not self._mirror.lacks(directory):
+            if directory and self._mirror.directory(directory) is not None:
                 self.vanished.append((directory, {}))
             return
         yield from self._looked(directory, differing)

@@ -196,9 +196,11 @@ class LiveSender:
             raise RemoteProtocolError(f"the peer sent {type(message).__name__} at the end of a live session")
 
     @staticmethod
-    def anew(paths: Sequence[bytes], now: float) -> Batch:
-        """Return a batch that has paths listed with all that is beneath them."""
+    def anew(paths: Sequence[bytes], lost: Sequence[bytes], now: float) -> Batch:
+        """Return a batch that has paths listed with all that is beneath them, and the times of those set in which others are deleted."""
         batch = Batch()
+        for path in lost:
+            batch.names.setdefault(split(path)[0], {})
         for path in paths:
             directory, name = split(path)
             batch.names.setdefault(directory, {})[name] = Dirty(Mark.LOOK | Mark.WRITTEN | Mark.TREE, now, now)

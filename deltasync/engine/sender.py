@@ -87,7 +87,7 @@ class Sender:
         engine: str = "auto",
         listing: Callable[[Terms], Iterable[Chunk | Departed]] = Scan,
         entered: Callable[[int, bytes, int], bytes | None] | None = None,
-        linked: Callable[[bytes, tuple[int, int]], object] | None = None,
+        linked: Callable[[bytes, int], object] | None = None,
         owners: tuple[OwnerNames, OwnerNames] | None = None,
     ) -> None:
         self._threads = threads

@@ -207,7 +207,7 @@ class _Watch:
                 self._count(result)
                 self._try_again(Batch())
                 if result.lost:
-                    self._round(peer, LiveSender.anew((), 0.0), result.lost)
+                    self._round(peer, LiveSender.anew((), result.lost, 0.0), result.lost)
                 self._observer.watching("events", ())
                 self._rounds(peer)
                 self._sender.finish(peer, self._reporter)
@@ -289,7 +289,7 @@ class _Watch:
             for name, mark in names.items():
                 self._marks.mark(directory, name, mark, VANISHED_S)
         if result.again or result.lost:
-            self._round(peer, LiveSender.anew(result.again, time.monotonic()), result.lost)
+            self._round(peer, LiveSender.anew(result.again, result.lost, time.monotonic()), result.lost)
 
     def _try_again(self, batch: Batch) -> None:
         """Mark what failed, to be looked at in a while."""
