@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import os
 import threading
+import time
 from typing import Protocol
 
 from watchdog.observers.inotify_c import CallbackId, InotifyEvent, InotifyFD, Mask, WatchDescriptor
@@ -17,7 +18,7 @@ from watchdog.observers.inotify_c import InotifyConstants as In
 from deltasync.detect.sources import Sources
 from deltasync.detect.worklist import Mark
 from deltasync.tree.filters import Filters
-from deltasync.tree.names import is_reserved, join
+from deltasync.tree.names import is_reserved, join, split
 
 __all__ = ["Inotify", "Sink"]
 
@@ -47,6 +48,7 @@ _WAIT_DELETED_S = 0.003
 _WAIT_MOVED_S = 0.01
 """The other half of a rename follows at once, unless it leads out of the tree."""
 _MOVES_KEPT = 1024
+_MOVE_KEPT_S = 0.5
 
 
 class Sink(Protocol):
@@ -63,6 +65,9 @@ class Sink(Protocol):
 
     def overflowed(self) -> None:
         """Events were lost."""
+
+    def contradicted(self) -> None:
+        """A directory was found elsewhere than events have told: once it is quiet, the whole tree is to be looked at."""
 
     def root_ended(self) -> None:
         """A source was removed, renamed or unmounted."""
@@ -100,8 +105,7 @@ class Inotify:
         self._lock = threading.Lock()
         self._places: dict[WatchDescriptor, _Place] = {}
         self._numbers: dict[WatchDescriptor, CallbackId] = {}
-        self._watches: dict[tuple[int, bytes], WatchDescriptor] = {}
-        self._moves: dict[int, tuple[_Place, bytes, bool]] = {}
+        self._moves: dict[int, tuple[_Place, bytes, bool, float]] = {}
         self._ids = 0
         self._fd = InotifyFD()
         self.events = 0
@@ -140,11 +144,12 @@ class Inotify:
                     self._end(watch)
                 return None
             if place is not None:
-                # One half of its rename was not seen, since nobody watched where it came to.
-                self._follow(place.source, place.path, source, path)
-                return place.path
+                # One half of its rename was not seen, since nobody watched where it came to, or both are yet to be taken.
+                old = place.path
+                self._follow(place.source, old, source, path)
+                self._sink.contradicted()
+                return old
             self._places[watch] = _Place(source, path, sources.shown[source], self._filters)
-            self._watches[source, path] = watch
             return None
 
     def _add(self, dir_fd: int) -> tuple[WatchDescriptor, _Place | None]:
@@ -165,6 +170,8 @@ class Inotify:
     def on_event(self, event: InotifyEvent) -> None:
         """Take an event."""
         self.events += 1
+        if self._moves:
+            self._forget_left()
         mask, name = event.mask, event.name
         place = self._places.get(event.wd)
         if place is None:
@@ -190,10 +197,8 @@ class Inotify:
     def on_watch_deleted(self, wd: WatchDescriptor) -> None:
         """Forget a watch that the kernel has ended."""
         with self._lock:
-            place = self._places.pop(wd, None)
+            self._places.pop(wd, None)
             self._numbers.pop(wd, None)
-            if place is not None and self._watches.get((place.source, place.path)) == wd:
-                del self._watches[place.source, place.path]
 
     def on_queue_overflow(self) -> None:
         """Take note that events were lost."""
@@ -204,7 +209,7 @@ class Inotify:
         if event.mask & In.IN_MOVED_FROM:
             if len(self._moves) >= _MOVES_KEPT:
                 self._left(next(iter(self._moves)))
-            self._moves[event.cookie] = (place, path, is_dir)
+            self._moves[event.cookie] = (place, path, is_dir, time.monotonic())
             self._sink.mark(place.path, event.name, Mark.LOOK, _WAIT_MOVED_S)
             return
         origin = self._moves.pop(event.cookie, None)
@@ -214,34 +219,40 @@ class Inotify:
         old = origin[1]
         if is_dir:
             with self._lock:
+                known = any(other.path == path and other.source == place.source for other in self._places.values())
                 self._follow(origin[0].source, old, place.source, path)
+            if known:
+                # It was entered before its event came, so that another one, which has its old name now, may have been taken for it.
+                self._sink.contradicted()
         self._sink.rename(old, path)
+
+    def _beneath(self, source: int, path: bytes) -> list[WatchDescriptor]:
+        """Return the watches of a directory and of all beneath it."""
+        within = path + b"/"
+        places = self._places.items()
+        return [watch for watch, place in places if place.source == source and (place.path == path or place.path.startswith(within))]
 
     def _follow(self, old_source: int, old: bytes, source: int, new: bytes) -> None:
         """Give the watches of a directory and of all beneath it their new paths."""
-        beneath = old + b"/"
-        for key in [key for key in self._watches if key[0] == old_source and (key[1] == old or key[1].startswith(beneath))]:
-            watch = self._watches.pop(key)
-            shown = self._places[watch].shown
-            path = new + key[1][len(old) :]
-            self._places[watch] = _Place(source, path, shown, self._filters)
-            self._watches[source, path] = watch
+        for watch in self._beneath(old_source, old):
+            place = self._places[watch]
+            self._places[watch] = _Place(source, new + place.path[len(old) :], place.shown, self._filters)
 
-    def forget_left(self) -> None:
+    def _forget_left(self) -> None:
         """End the watches of directories that were moved out of the tree: the other half of their rename has not come."""
-        for cookie in list(self._moves):
+        long_ago = time.monotonic() - _MOVE_KEPT_S
+        for cookie in [cookie for cookie, move in self._moves.items() if move[3] < long_ago]:
             self._left(cookie)
 
     def _left(self, cookie: int) -> None:
         move = self._moves.pop(cookie, None)
         if move is None or not move[2]:
             return
-        source, old = move[0].source, move[1]
-        beneath = old + b"/"
         with self._lock:
-            ended = [key for key in self._watches if key[0] == source and (key[1] == old or key[1].startswith(beneath))]
-            for key in ended:
-                self._end(self._watches.pop(key))
+            for watch in self._beneath(move[0].source, move[1]):
+                self._end(watch)
+        # Another directory may have its name by now; it is watched when it is listed.
+        self._sink.mark(*split(move[1]), Mark.LOOK | Mark.TREE, 0.0)
 
     def _end(self, watch: WatchDescriptor) -> None:
         self._places.pop(watch, None)

@@ -170,12 +170,20 @@ class Mirror:
 
     def lost(self, since: Mirror) -> list[bytes]:
         """Return what the peer may have by this and not by a later mirror, what is in a directory before it; no path twice."""
+        return sorted({path for path in self._candidates() if since.lacks(path)}, key=lambda path: (-path.count(b"/"), path))
+
+    def owe(self, other: Mirror) -> None:
+        """Take note that the peer may also have what another mirror holds, from a session that broke off."""
+        self.owed = list({*self.owed, *other._candidates()})
+
+    def _candidates(self) -> list[bytes]:
+        """Return what the peer may have, whatever of it came to be done."""
         candidates = [*self.owed, *self.paths()]
         for old, new in reversed(self._moved):
             # Whether the peer came to rename it is not known.
             beneath = new + b"/"
             candidates += [old + path[len(new) :] for path in candidates if path == new or path.startswith(beneath)]
-        return sorted({path for path in candidates if since.lacks(path)}, key=lambda path: (-path.count(b"/"), path))
+        return candidates
 
     def link(self, path: bytes, inode: int) -> set[bytes]:
         """Take note of a name of a file that has several; return all that are known, some of which may not be its names any more."""

@@ -95,6 +95,7 @@ class Revisit:
             if deletes and mirror.rename(old, new):
                 self._renamed(old, new)
             else:
+                self._add(old, Mark.LOOK | Mark.TREE)
                 self._add(new, Mark.LOOK | Mark.WRITTEN | Mark.TREE)
         if deletes and terms.entered is not None:
             for directory, names in list(batch.names.items()):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 from deltasync.engine.job import Observer
@@ -13,6 +14,7 @@ __all__ = ["LiveReporter"]
 FIRST_RETRY_S = 0.2
 SECOND_RETRY_S = 1.0
 LONGEST_RETRY_S = 300.0
+TOLD_TIMES = 3
 MAX_KEPT = 4096
 """How many paths that fail are remembered; the rest waits for the next look at the whole tree."""
 
@@ -21,11 +23,12 @@ class _Failure(NamedTuple):
     error: str
     exit_code: ExitCode
     wait_s: float
+    times: int
     told: bool
 
 
 class LiveReporter(LocalReporter):
-    """Tells the observer of what fails twice in a row, once: much that fails in a tree that lives is another thing a moment later."""
+    """Tells the observer of what fails three times in a row, once: much that fails in a tree that lives is another thing a second later."""
 
     def __init__(self, observer: Observer) -> None:
         super().__init__(observer)
@@ -37,14 +40,14 @@ class LiveReporter(LocalReporter):
         if exit_code is ExitCode.VANISHED:
             return
         known = self._failed.get(path)
-        again = known is not None and known.error == error
-        told = again and known is not None and known.told
-        if not told and (again or exit_code is not ExitCode.PARTIAL or len(self._now) >= MAX_KEPT):
+        times = 1 if known is None or known.error != error else known.times + 1
+        told = times > 1 and known is not None and known.told
+        if not told and (times >= TOLD_TIMES or exit_code is not ExitCode.PARTIAL or len(self._now) >= MAX_KEPT):
             self._observer.problem(Problem(path, error, exit_code))
             told = True
         wait_s = FIRST_RETRY_S if known is None else min(max(2 * known.wait_s, SECOND_RETRY_S), LONGEST_RETRY_S)
         if len(self._now) < MAX_KEPT:
-            self._now[path] = _Failure(error, exit_code, wait_s, told)
+            self._now[path] = _Failure(error, exit_code, wait_s, times, told)
 
     def failed(self) -> list[tuple[bytes, float]]:
         """Return the paths that failed since this was last asked, and after how many seconds each is to be tried again."""
@@ -56,9 +59,9 @@ class LiveReporter(LocalReporter):
         """Forget a path that came well, so that its next failure is a first one."""
         self._failed.pop(path, None)
 
-    def tell_rest(self) -> None:
-        """Tell of what failed and was to be tried again, since the watch ends."""
+    def tell_rest(self, is_gone: Callable[[bytes], bool]) -> None:
+        """Tell of what failed and was to be tried again, since the watch ends; what is gone by now is no problem."""
         for path, failure in self._failed.items():
-            if not failure.told:
+            if not failure.told and not is_gone(path):
                 self._observer.problem(Problem(path, failure.error, failure.exit_code))
         self._failed.clear()

@@ -27,6 +27,9 @@ from deltasync.wire.messages import MAX_PATHS, Gone, Message, ReceiverDone, Rena
 
 __all__ = ["LiveSender", "RoundResult"]
 
+MAX_FOLLOWED = 256
+"""Of so many entries that the peer did not rename it is found out how they were renamed further; more show when all is looked at."""
+
 Entered = Callable[[Sources, int, bytes, int], bytes | None]
 
 
@@ -103,7 +106,10 @@ class LiveSender:
 
     def tree(self, sources: Sources) -> Sender:
         """Return what sends the tree: `scan_ahead` before the peer is there, then `send_tree`."""
-        self._before = self._before or self.mirror
+        if self._before is None:
+            self._before = self.mirror
+        else:
+            self._before.owe(self.mirror)
         self.mirror = Mirror()
         self._number = 0
         self._owners = OwnerNames(user_name), OwnerNames(group_name)
@@ -169,18 +175,30 @@ class LiveSender:
         opening += [Renames(tuple(renames[at : at + MAX_PATHS])) for at in range(0, len(renames), MAX_PATHS)]
         opening += [Gone(tuple(lost[at : at + MAX_PATHS])) for at in range(0, len(lost), MAX_PATHS)]
         result = self._result(sender, sender.run_round(peer, reporter, opening), renames)
-        return replace(result, vanished=tuple(revisits[0].vanished), search=revisits[0].search)
+        return replace(result, vanished=tuple(revisits[0].vanished), search=result.search or revisits[0].search)
 
     def _result(self, sender: Sender, done: RoundDone, renames: Sequence[tuple[bytes, bytes]]) -> RoundResult:
         if done.number != self._number:
             raise RemoteProtocolError(f"the peer finished round {done.number} where round {self._number} was sent")
         try:
-            failed = [renames[at] for at in column("I", done.not_renamed)]
+            failed = sorted(column("I", done.not_renamed))
+            again = _whereabouts(renames, failed)
         except (ValueError, IndexError) as error:
             raise RemoteProtocolError("the peer did not rename what it was not told to rename") from error
-        lost = [old + path[len(new) :] for old, new in failed for path in self.mirror.forget(new)]
         self.mirror.settle()
-        return RoundResult(sender.tally, sender.sent_at, time.monotonic(), tuple(new for _, new in failed), tuple(lost))
+        lost = self._left_behind([renames[at] for at in failed], again)
+        return RoundResult(sender.tally, sender.sent_at, time.monotonic(), tuple(again), tuple(lost), len(failed) > MAX_FOLLOWED)
+
+    def _left_behind(self, failed: Sequence[tuple[bytes, bytes]], again: Sequence[bytes]) -> list[bytes]:
+        """Doubt what the peer did not rename; return what it may have in the old places, what is in a directory before it."""
+        lost: set[bytes] = set()
+        for (old, _), there in zip(failed, again, strict=True):
+            for path in [*self.mirror.paths(there), there]:
+                self.mirror.doubt(path)
+                lost.add(old + path[len(there) :])
+        owed = sorted((path for path in lost if self.mirror.lacks(path)), key=lambda path: (-path.count(b"/"), path))
+        self.mirror.owed += owed
+        return owed
 
     def finish(self, peer: Peer, reporter: Reporter) -> None:
         """End the session in order.
@@ -205,3 +223,16 @@ class LiveSender:
             directory, name = split(path)
             batch.names.setdefault(directory, {})[name] = Dirty(Mark.LOOK | Mark.WRITTEN | Mark.TREE, now, now)
         return batch
+
+
+def _whereabouts(renames: Sequence[tuple[bytes, bytes]], failed: Sequence[int]) -> list[bytes]:
+    """Return where the entries of some renames, given by their numbers in ascending order, are after all renames."""
+    places: dict[int, bytes] = {}
+    numbers = {*failed}
+    for at, (old, new) in enumerate(renames):
+        for other, path in [*places.items()] if len(places) <= MAX_FOLLOWED else []:
+            if path == old or path.startswith(old + b"/"):
+                places[other] = new + path[len(old) :]
+        if at in numbers:
+            places[at] = new
+    return [places[at] for at in failed]

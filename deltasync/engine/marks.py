@@ -12,6 +12,10 @@ __all__ = ["LOST_S", "Marks"]
 
 LOST_S = 2.0
 """How long before a loss of events was noticed the first of them may have happened."""
+QUIET_S = 0.25
+"""How long no event may have contradicted what was found before the whole tree is looked at for it."""
+LONGEST_QUIET_S = 5.0
+_NEVER = float("inf")
 
 
 class Marks:
@@ -33,7 +37,7 @@ class Marks:
         self._lock = threading.Lock()
         self._list = WorkList(settle_s)
         self._wake: Callable[[], None] = _nobody
-        self._next_due = float("inf")
+        self._next_due = self._doubted_at = self._doubt_due = _NEVER
 
     def wakes(self, wake: Callable[[], None]) -> None:
         """Have somebody woken, from another thread, when something is due earlier than it was."""
@@ -41,11 +45,15 @@ class Marks:
 
     def _changed(self) -> bool:
         """Tell whether whoever waits must be woken; called with the lock held."""
-        due = self._list.due_at
-        if due is None or due >= self._next_due:
+        due = self._due_at()
+        if due >= self._next_due:
             return False
         self._next_due = due
         return True
+
+    def _due_at(self) -> float:
+        due = self._list.due_at
+        return self._doubt_due if due is None else min(due, self._doubt_due)
 
     def mark(self, directory: bytes, name: bytes, mark: Mark, wait_s: float) -> None:
         """See `Sink`."""
@@ -77,6 +85,16 @@ class Marks:
             self.overflows += 1
         self.doubt_everything(LOST_S)
 
+    def contradicted(self) -> None:
+        """See `Sink`."""
+        with self._lock:
+            now = self._clock()
+            self._doubted_at = min(now, self._doubted_at)
+            self._doubt_due = min(now + QUIET_S, self._doubted_at + LONGEST_QUIET_S)
+            changed = self._changed()
+        if changed:
+            self._wake()
+
     def doubt_everything(self, since_s: float) -> None:
         """Have everything looked at; nothing is known of what was written in the last `since_s` seconds."""
         with self._lock:
@@ -94,15 +112,17 @@ class Marks:
     def left_s(self) -> float:
         """Return in how many seconds something is due; 0 or less for now."""
         with self._lock:
-            due = self._list.due_at
-            return float("inf") if due is None else due - self._clock()
+            return self._due_at() - self._clock()
 
     def take(self) -> Batch | None:
         """Return what is due; None if nothing is."""
         with self._lock:
-            batch = self._list.take(self._clock())
-            due = self._list.due_at
-            self._next_due = float("inf") if due is None else due
+            now = self._clock()
+            if self._doubt_due <= now:
+                self._list.doubt_everything(self._doubted_at - LOST_S, now)
+                self._doubted_at = self._doubt_due = _NEVER
+            batch = self._list.take(now)
+            self._next_due = self._due_at()
             return batch
 
     def give_back(self, batch: Batch) -> None:

@@ -146,7 +146,7 @@ class _Watch:
                     self._observer.broken_off(self._total)
                     raise
                 self._down(error)
-        self._reporter.tell_rest()
+        self._reporter.tell_rest(self._sender.mirror.lacks)
         done = replace(self._total, elapsed_s=time.monotonic() - self._began_at, exit_code=ExitCode.OK)
         return Watched(done, self._sent.figures(), self._applied.figures(), self._batches, max(self._connections - 1, 0))
 
