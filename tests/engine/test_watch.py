@@ -116,6 +116,28 @@ def test_two_names_are_swapped(trees: tuple[Path, Path]) -> None:
     assert (dest / "d0" / "f0").read_bytes() == b"1 0"
 
 
+@pytest.mark.parametrize("old", [b"d0/f0", b"d0"])
+def test_a_rename_that_is_told_late_does_no_harm(trees: tuple[Path, Path], old: bytes) -> None:
+    """What had the old name before is not what has it now: inodes tell, also where sizes and times are the same."""
+    source, dest = trees
+    for file in source.rglob("f*"):
+        os.utime(file, ns=(1, 1))
+    with Watching(source, dest) as watching:
+        watching.marks[0].rename(old, b"d1/f1" if b"/" in old else b"d9")
+        watching.until(lambda: bool(watching.heard.batches))
+        watching.until_equal()
+
+
+def test_what_was_written_by_a_name_that_is_gone_shows_by_the_others(trees: tuple[Path, Path]) -> None:
+    """A file of two names that is written to by one, which is then removed, is looked at by the other."""
+    source, dest = trees
+    os.link(source / "d0" / "f0", source / "d1" / "other")
+    with Watching(source, dest, WatchOptions(settle_s=0.1)) as watching:
+        (source / "d1" / "other").write_bytes(b"written")
+        (source / "d1" / "other").unlink()
+        watching.until_equal()
+
+
 def test_directories_that_are_filled_at_once_arrive_whole(trees: tuple[Path, Path]) -> None:
     """A tree that is copied or moved in is there to its last file, though its directories were not watched when they were filled."""
     source, dest = trees

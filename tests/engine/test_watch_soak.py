@@ -162,4 +162,5 @@ def test_random_work_ends_in_equal_trees(tmp_path: Path, seed: int) -> None:
             if number % 100 == 99:
                 watching.until_equal()
         watching.until_equal()
-    assert not watching.heard.problems, watching.heard.problems
+        # What failed because it changed meanwhile, and came well since, may still wait for its next look; nobody was told of it.
+        assert not watching.heard.problems, watching.heard.problems

@@ -1,0 +1,69 @@
+"""What the sender remembers of the peer."""
+
+from __future__ import annotations
+
+import stat
+
+import pytest
+
+from deltasync.detect.mirror import Mirror, rows_of, same_file
+from deltasync.tree.entry import Entry
+from deltasync.tree.rows import Rows, Section
+
+OWN = Entry(b"", stat.S_IFDIR | 0o755, 0, 0, 0, 0)
+
+
+def entry(name: bytes, *, kind: int = stat.S_IFREG, size: int = 3) -> Entry:
+    """An entry of some type."""
+    return Entry(name, kind | 0o644, size, 5, 0, 0)
+
+
+@pytest.fixture
+def mirror() -> Mirror:
+    """A peer that holds `d/f` and `g`."""
+    made = Mirror()
+    made.record(Section(b"", OWN, Rows.of([entry(b"d", kind=stat.S_IFDIR), entry(b"g")])), [1, 2])
+    made.record(Section(b"d", OWN, Rows.of([entry(b"f")])), [3])
+    return made
+
+
+def test_an_entry_in_anothers_place_is_told_by_its_inode() -> None:
+    """Rows of equal attributes differ by the inode, and only those of one inode are of one file."""
+    rows = Rows.of([entry(b"a")])
+    [(_, one)], [(_, other)] = rows_of(rows, [7]), rows_of(rows, [8])
+    [(_, grown)] = rows_of(Rows.of([entry(b"a", size=9)]), [7])
+    assert one != other
+    assert not same_file(one, other)
+    assert one != grown
+    assert same_file(one, grown)
+
+
+def test_a_renamed_directory_takes_along_what_is_in_it(mirror: Mirror) -> None:
+    """A rename moves all that is beneath; one that the peer can't do changes nothing."""
+    assert mirror.rename(b"d", b"e/d")
+    assert {*mirror.paths()} == {b"e/d/f", b"e/d", b"g", b"e"}
+    assert not mirror.rename(b"e", b"e/d/e")
+    assert not mirror.rename(b"absent", b"x")
+
+
+def test_doubt_has_an_entry_differ_from_whatever_is_found(mirror: Mirror) -> None:
+    """What is doubted is still known to be there, as what it was, and equals nothing."""
+    before = mirror.row(b"g")
+    assert before is not None
+    mirror.doubt(b"g")
+    doubted = mirror.row(b"g")
+    assert doubted is not None
+    assert doubted != before
+    assert not same_file(doubted, before)
+    assert mirror.kind(b"g") == stat.S_IFREG
+
+
+def test_what_was_sent_in_a_session_that_broke_off_is_not_forgotten(mirror: Mirror) -> None:
+    """What the peer may have by one of several sessions, and the source has no more, is lost; by whichever name it may have it."""
+    broken = Mirror()
+    broken.record(Section(b"", OWN, Rows.of([entry(b"h")])), [4])
+    broken.rename(b"h", b"i")
+    mirror.owe(broken)
+    now = Mirror()
+    now.record(Section(b"", OWN, Rows.of([entry(b"g")])), [2])
+    assert mirror.lost(now) == [b"d/f", b"d", b"h", b"i"]
