@@ -24,7 +24,7 @@ def install_project(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """Run the tests; arguments behind `--` go to pytest."""
     install_project(session)
-    session.run("pytest", *session.posargs)
+    session.run("pytest", "-n", "2", "--dist", "worksteal", *session.posargs)
 
 
 @nox.session

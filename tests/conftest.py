@@ -17,7 +17,8 @@ from tests.sources import PROJECT
 
 pytest_plugins = ["tests.sshd"]
 
-SEED: Final = os.environ.get("DELTASYNC_TEST_SEED") or secrets.token_hex(4)
+# Processes that share the tests take it over by the environment.
+SEED: Final = os.environ.setdefault("DELTASYNC_TEST_SEED", secrets.token_hex(4))
 README: Final = (PROJECT / "README.md").read_text(encoding="utf-8")
 SYSTEM_PATH: Final = os.pathsep.join([os.environ.get("PATH", ""), "/usr/local/sbin", "/usr/sbin", "/sbin"])
 """Where programs are looked for: a plain user's PATH often lacks the place of sshd."""
