@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -16,10 +17,12 @@ from benchmarks.server import CIPHER, Server
 from benchmarks.usage import Running, Usage, measured
 from deltasync.fs.facts import filesystem
 
-__all__ = ["Contestant", "Place", "Row", "contest", "deltasync", "over_ssh", "rsync"]
+__all__ = ["Contestant", "FarEnd", "Place", "Row", "contest", "deltasync", "over_ssh", "rsync"]
 
 Command = Callable[[Path, Path], Sequence[str]]
 """Gives a command line for a source and a destination, both directories."""
+FarEnd = Callable[[Path], AbstractContextManager[list[Running]]]
+"""Runs a contestant's own far end for a destination, at the server's `tcp_port`, until its first session ends; gives what it has run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +50,8 @@ class Contestant:
         ours: Whether it is deltasync.
         aside: Whether it is only shown: nothing is compared with it, and it need not keep all that rsync keeps.
         fill: What it does, unmeasured, when the destination stands as a run begins, so that it remembers; None to remember nothing.
+        far: Its far end where that is not started by the SSH server.
+        counted: Whether all that it sends passes the proxy that counts.
     """
 
     name: str
@@ -54,6 +59,8 @@ class Contestant:
     ours: bool = False
     aside: bool = False
     fill: Command | None = None
+    far: FarEnd | None = None
+    counted: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,14 +118,15 @@ def contest(row: Row, place: Place, rounds: int) -> list[Outcome]:
     pairs = list(zip(competing, outcomes, strict=True))
     for number in range(rounds):
         for one, outcome in pairs if number % 2 == 0 else reversed(pairs):
-            outcome.add_round(_run(row, place, one, number))
+            outcome.add_round(_run(row, place, one, number)[0])
     if row.wire:
         for one, outcome in zip(row.contestants(replace(place, host="counted")), outcomes, strict=True):
-            _count(row, place, one, outcome)
+            if one.counted:
+                _count(row, place, one, outcome)
     return outcomes
 
 
-def _run(row: Row, place: Place, one: Contestant, number: int) -> Usage:
+def _run(row: Row, place: Place, one: Contestant, number: int) -> tuple[Usage, list[Usage]]:
     source, dest = place.work / row.name / "source", place.work / row.name / "dest"
     environment = {"DELTASYNC_HOME": str(place.server.near_home)}
     place.server.forget()
@@ -127,24 +135,28 @@ def _run(row: Row, place: Place, one: Contestant, number: int) -> Usage:
         measured(one.fill(source, dest), environment)
     # What preparing has left to be written to disk is not the contestant's to wait for.
     subprocess.run(["sync", "-f", place.work], check=True)
-    usage = measured(one.command(source, dest), environment)
+    with nullcontext([]) if one.far is None else one.far(dest) as far:
+        usage = measured(one.command(source, dest), environment)
+    far_usages = [session.finish()[0] for session in far]
     _check(source, dest, "-rlHnicOt" if one.aside else "-aHnic")
-    return usage
+    return usage, far_usages
 
 
 def _count(row: Row, place: Place, one: Contestant, outcome: Outcome) -> None:
-    """Run once through the proxy, each connection with a server of its own that tells what it took."""
+    """Run once through the proxy, each connection with a far end of its own that tells what it took."""
     sessions: list[Running] = []
 
     def reach() -> socket.socket:
+        if one.far is not None:
+            return socket.create_connection(("127.0.0.1", place.server.tcp_port))
         connection, session = place.server.session()
         sessions.append(session)
         return connection
 
     with counting_proxy(place.server.counted_port, reach) as counter:
-        _run(row, place, one, 0)
+        _, far_usages = _run(row, place, one, 0)
     outcome.up_bytes, outcome.down_bytes = counter.up, counter.down
-    outcome.add_far(session.finish()[0] for session in sessions)
+    outcome.add_far(far_usages + [session.finish()[0] for session in sessions])
 
 
 def _filesystem(directory: Path) -> str:

@@ -79,7 +79,7 @@ class Comparison(NamedTuple):
     Attributes:
         time: Its median against the least median of the rivals.
         time_by_round: The median, over the rounds, of its time against the least of the rivals in that round.
-        wire: Its bytes on the wire against those of the first rival; None if nothing travels.
+        wire: Its bytes on the wire against those of the first rival; None if nothing was counted.
     """
 
     time: float
@@ -96,5 +96,5 @@ def compared(one: Outcome, outcomes: Sequence[Outcome]) -> Comparison | None:
     return Comparison(
         one.median_s / min(rival.median_s for rival in rivals),
         statistics.median(own / min(others) for own, others in zip(one.wall_s, rounds, strict=True)),
-        one.wire_bytes / rivals[0].wire_bytes if rivals[0].wire_bytes else None,
+        one.wire_bytes / rivals[0].wire_bytes if one.wire_bytes and rivals[0].wire_bytes else None,
     )

@@ -13,6 +13,7 @@ from benchmarks.local import local_rows
 from benchmarks.others import rclone
 from benchmarks.real import real_rows
 from benchmarks.start import start_rows
+from benchmarks.tcp import tcp_rows
 from benchmarks.trees import from_nothing, tree_rows
 
 __all__ = ["rows"]
@@ -33,6 +34,7 @@ def rows(large_bytes: int, cache: Path) -> list[Row]:
         *start_rows(),
         *tree_rows(),
         Row("large-1g-first", partial(one_large_file, large_bytes), from_nothing, _with_rclone),
+        *tcp_rows(large_bytes),
         *local_rows(large_bytes),
         *delta_rows(large_bytes),
         *real_rows(large_bytes // 4, cache),

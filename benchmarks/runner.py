@@ -16,11 +16,12 @@ __all__ = ["main"]
 
 
 def main() -> None:
-    """Do so; what Python ignores by itself, the command hears again."""
+    """Do so; what Python ignores by itself, the command hears again, and a request to end is passed on to it."""
     report, command = int(sys.argv[1]), sys.argv[2:]
     os.set_inheritable(report, False)
     began = time.perf_counter()
     pid = os.posix_spawnp(command[0], command, os.environ, setsigdef=[signal.SIGPIPE, signal.SIGXFSZ])
+    signal.signal(signal.SIGTERM, lambda number, _: os.kill(pid, number))
     _, status, usage = os.wait4(pid, 0)
     figures = {
         "wall_s": time.perf_counter() - began,

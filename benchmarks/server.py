@@ -8,7 +8,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from benchmarks.usage import Running
@@ -31,6 +31,7 @@ class Server:
         ssh_config: Configuration for clients: the host `bench` is the running server, `counted` what listens on `counted_port`.
         port: The port of the running server.
         counted_port: A port for a proxy that counts.
+        tcp_port: A port for who listens without SSH.
         key: The private key that it lets in.
         near_home, far_home: `DELTASYNC_HOME` of whoever connects, and of whoever is started by the server.
     """
@@ -39,7 +40,7 @@ class Server:
         self.program = program
         self.ssh_config = place / "ssh_config"
         self.key = place / "user"
-        self.port, self.counted_port = _free_ports()
+        self.port, self.counted_port, self.tcp_port = _free_ports()
         self.near_home, self.far_home = place / "near-home", place / "far-home"
         self._config = place / "sshd_config"
 
@@ -78,9 +79,11 @@ class Server:
         )
 
 
-def _free_ports() -> tuple[int, int]:
-    with socket.create_server(("127.0.0.1", 0)) as one, socket.create_server(("127.0.0.1", 0)) as other:
-        return one.getsockname()[1], other.getsockname()[1]
+def _free_ports() -> tuple[int, int, int]:
+    with ExitStack() as held:
+        servers = [held.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(3)]
+        one, two, three = (server.getsockname()[1] for server in servers)
+        return one, two, three
 
 
 def _wait_for(port: int, process: subprocess.Popen[bytes]) -> None:

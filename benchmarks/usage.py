@@ -74,6 +74,11 @@ class Running:
             raise RuntimeError(f"{self._command[0]} could not be run: {said}")
         return Usage(**json.loads(figures)), said
 
+    def stop(self) -> None:
+        """Have it end, and wait for that."""
+        self._process.terminate()
+        self.finish()
+
 
 def measured(command: Sequence[str], environment: Mapping[str, str] | None = None) -> Usage:
     """Run a command that must succeed.

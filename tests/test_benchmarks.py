@@ -169,6 +169,20 @@ def test_a_row_is_measured_from_end_to_end(tmp_path: Path, capsys: pytest.Captur
     assert list(work.iterdir()) == []
 
 
+@pytest.mark.needs("ssh", "sshd", "rsync")
+def test_a_row_without_ssh_is_measured_from_end_to_end(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Each contestant with a far end of its own has one, which is measured and gone afterwards; what was not counted is not compared."""
+    work, figures = tmp_path / "work", tmp_path / "figures.json"
+    work.mkdir()
+    main(["tcp-large-1g-first", "--large-mib", "2", "--rounds", "1", "--work", str(work), "--json", str(figures)])
+    outcomes = {one["contestant"]: one for one in json.loads(figures.read_text())["outcomes"]}
+    assert list(outcomes) == ["deltasync tcp://", "deltasync --data tcp", "rsync", "rsync daemon"]
+    counted = {name: one for name, one in outcomes.items() if name != "deltasync --data tcp"}
+    assert all(2 << 20 < one["up_bytes"] < 3 << 20 and one["far_cpu_s"] > 0 for one in counted.values())
+    assert [line.split(" | ")[7] == "" for line in capsys.readouterr().out.splitlines()[2:]] == [False, True, True, True]
+    assert list(work.iterdir()) == []
+
+
 def test_an_unknown_row_is_named(capsys: pytest.CaptureFixture[str]) -> None:
     """So are those that there are; a part of a word is no beginning."""
     with pytest.raises(SystemExit):
