@@ -1,7 +1,8 @@
-"""The kernels on their own: how many GB a second are signed, searched in vain at every offset, and compared at their own offset.
+"""The kernels on their own: how many GB a second are signed, searched in vain at every offset, compared at their own offset, and sealed.
 
 The content is incompressible; the blocks are of 32 KiB, and 32,768 of them are searched for, as for a base of 1 GiB. Beside the engines
-stands what others compute for the same purpose: `rdiff`, with blocks of its own choice, and the functions of pyrsync2.
+stands what others compute for the same purpose: `rdiff`, with blocks of its own choice, and the functions of pyrsync2. Handshakes are
+counted instead of bytes.
 """
 
 from __future__ import annotations
@@ -23,16 +24,18 @@ from shutil import which
 
 from blake3 import blake3
 
+from benchmarks.sealing import handshaking, sealing
 from deltasync._native import ENGINES, EngineMissing, Kernel, choose
 from deltasync.delta.signature import block_digests, weak_sums
 
 __all__ = ["KERNELS", "Speed", "kernel_speeds"]
 
-KERNELS = ("kernel-signatures", "kernel-scan", "kernel-compare")
+KERNELS = ("kernel-signatures", "kernel-scan", "kernel-compare", "kernel-records", "kernel-handshakes")
 """The names of the kinds of work."""
 BLOCK_BYTES = 32 << 10
 PIECE_BYTES = 1 << 20
 SUMS = 32_768
+HANDSHAKES = 100
 SHARES = {"native": 4, "numpy": 16, "python": 1024, "pyrsync2": 1024}
 """Each engine works on this part of the large file, so that none takes long."""
 THREADS = (1, 2)
@@ -48,8 +51,9 @@ class Speed:
         work: One of `KERNELS`.
         program: An engine, or another program.
         threads: How many threads share the work.
-        size: Bytes that are worked on.
+        size: How many of the unit are worked on.
         wall_s: Seconds of each round.
+        unit: `GB`, of which the size tells the bytes, or what else is counted.
     """
 
     work: str
@@ -57,15 +61,16 @@ class Speed:
     threads: int
     size: int
     wall_s: list[float] = field(default_factory=list)
+    unit: str = "GB"
 
     @property
-    def median_gb_s(self) -> float:
-        """10**9 bytes a second, in the round that took the median."""
-        return self.size / statistics.median(self.wall_s) / 1e9
+    def median_a_second(self) -> float:
+        """Units a second, in the round that took the median."""
+        return self.size / statistics.median(self.wall_s) / (1e9 if self.unit == "GB" else 1)
 
     def as_json(self) -> dict[str, object]:
         """A form for JSON."""
-        return {**asdict(self), "median_gb_s": self.median_gb_s}
+        return {**asdict(self), "median_a_second": self.median_a_second}
 
 
 def kernel_speeds(work: str, large_bytes: int, rounds: int, place: Path) -> list[Speed]:
@@ -78,7 +83,9 @@ def kernel_speeds(work: str, large_bytes: int, rounds: int, place: Path) -> list
         place: A directory for files, that is there.
     """
     content = _content(max(large_bytes // SHARES["native"], 2 * BLOCK_BYTES))
-    jobs = [*_engine_jobs(work, content, large_bytes), *_pyrsync2_jobs(work, content, large_bytes), *_rdiff_jobs(work, content, place)]
+    jobs = list(_channel_jobs(work, content))
+    if not jobs:
+        jobs = [*_engine_jobs(work, content, large_bytes), *_pyrsync2_jobs(work, content, large_bytes), *_rdiff_jobs(work, content, place)]
     for _ in range(rounds):
         for speed, job in jobs:
             began = time.perf_counter()
@@ -97,6 +104,20 @@ def _content(size: int, seed: int = 1) -> memoryview:
 
 def _part(content: memoryview, engine: str, large_bytes: int) -> memoryview:
     return content[: max(large_bytes // SHARES[engine], 2 * BLOCK_BYTES)]
+
+
+def _channel_jobs(work: str, content: memoryview) -> Iterator[Job]:
+    if work == "kernel-records":
+        for program, do in sealing(content):
+            yield from _threaded(work, program, content, do)
+    elif work == "kernel-handshakes":
+        for pattern, once in handshaking():
+
+            def many(once: Callable[[], None] = once) -> None:
+                for _ in range(HANDSHAKES):
+                    once()
+
+            yield Speed(work, pattern, 1, HANDSHAKES, unit="handshakes"), many
 
 
 def _engine_jobs(work: str, content: memoryview, large_bytes: int) -> Iterator[Job]:

@@ -14,8 +14,8 @@ OUTCOME_HEAD = """\
 | row | on | program | median s | of the better rsync | by round | bytes on the wire | of rsync's | CPU s near + far | MiB near, far |
 |---|---|---|--:|--:|--:|--:|--:|--:|--:|"""
 SPEED_HEAD = """\
-| work | program | GB/s, 1 thread | GB/s, 2 threads |
-|---|---|--:|--:|"""
+| work | program | a second, 1 thread | 2 threads | of |
+|---|---|--:|--:|---|"""
 
 UNIT_HEAD = """\
 | row | on | median s | ns for each file or byte | MiB near, far |
@@ -41,9 +41,12 @@ def outcome_lines(outcomes: Sequence[Outcome]) -> list[str]:
 
 def speed_lines(speeds: Sequence[Speed]) -> list[str]:
     """Return a line for each program of one kind of work."""
-    programs = dict.fromkeys((speed.work, speed.program) for speed in speeds)
-    found = {(speed.work, speed.program, speed.threads): f"{speed.median_gb_s:.4g}" for speed in speeds}
-    return [_line((work, program, *(found.get((work, program, threads), "") for threads in (1, 2)))) for work, program in programs]
+    programs = {(speed.work, speed.program): speed.unit for speed in speeds}
+    found = {(speed.work, speed.program, speed.threads): f"{speed.median_a_second:.4g}" for speed in speeds}
+    lines = []
+    for (work, program), unit in programs.items():
+        lines.append(_line((work, program, *(found.get((work, program, threads), "") for threads in (1, 2)), unit)))
+    return lines
 
 
 def unit_lines(outcomes: Sequence[Outcome]) -> list[str]:
