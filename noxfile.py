@@ -126,6 +126,15 @@ def power(session: nox.Session) -> None:
 
 
 @nox.session
+def parsers(session: nox.Session) -> None:
+    """Fuzz what parses a stranger's and a peer's bytes with atheris, DELTASYNC_FUZZ_S seconds each (300 unless set); keeps its corpus."""
+    install_project(session)
+    session.install("atheris")
+    seconds = os.environ.get("DELTASYNC_FUZZ_S", "300")
+    session.run("python", "-m", "tests.fuzz.run", *session.posargs, env={"DELTASYNC_FUZZ_S": seconds})
+
+
+@nox.session
 def hostile(session: nox.Session) -> None:
     """Spoil 10,000 sessions of a listener, one record each, and repeat what strangers do to it; about an hour."""
     install_project(session)
