@@ -18,7 +18,7 @@ from deltasync.cli.rates import parse_rate, parse_size, size
 from deltasync.cli.remote import remote_of
 from deltasync.cli.report import OutputOptions
 from deltasync.engine.job import Direction, Job
-from deltasync.engine.live import WatchOptions
+from deltasync.engine.live import RESCAN_S, WatchOptions
 from deltasync.errors import UsageError
 from deltasync.tree.names import MAX_NAME_BYTES
 from deltasync.wire.content import MAX_BLOCK_BYTES, MIN_BLOCK_BYTES
@@ -131,7 +131,7 @@ def live_settings(given: Given, settings: Settings) -> tuple[Settings, WatchOpti
     """
     values = given.values
     if not values.get("watch"):
-        for name in ("settle", "no_delete"):
+        for name in ("settle", "poll_interval", "rescan_interval", "no_delete"):
             if values.get(name):
                 raise UsageError(f"--{name.replace('_', '-')} is for --watch")
         return None
@@ -145,7 +145,9 @@ def live_settings(given: Given, settings: Settings) -> tuple[Settings, WatchOpti
     # A peer that is away must be missed some time, though nothing is to be sent: sleeping laptops say no goodbye.
     timeout_s = LIVE_TIMEOUT_S if values["timeout"] is None else settings.timeout_s
     settle_s = None if values["settle"] is None else values["settle"] / 1000
-    return msgspec.structs.replace(settings, timeout_s=timeout_s), WatchOptions(settle_s=settle_s, deletes=not values["no_delete"])
+    rescan_s = RESCAN_S if values["rescan_interval"] is None else values["rescan_interval"]
+    options = WatchOptions(settle_s, values["poll_interval"], rescan_s, deletes=not values["no_delete"])
+    return msgspec.structs.replace(settings, timeout_s=timeout_s), options
 
 
 def _update_mode(values: Mapping[str, Any]) -> str:

@@ -47,12 +47,10 @@ class LiveReport(Report):
 
     def watching(self, mode: Literal["events", "polling", "mixed"], polled: tuple[bytes, ...]) -> None:
         """See `engine.live.LiveObserver`."""
-        again, self._mode = self._mode == mode, mode
+        first, self._mode = self._mode is None, mode
         if self._options.json:
-            if not again:
-                self._say(event("watching", mode=mode, polled=[shown(path) for path in polled]))
-            return
-        if not again:
+            self._say(event("watching", mode=mode, polled=[shown(path) or "." for path in polled]))
+        elif first:
             self.note(f"in sync with {self._dest}; watching for changes (Ctrl-C ends it)")
 
     def batch(self, batch: BatchDone) -> None:

@@ -12,6 +12,7 @@ import struct
 from collections.abc import Iterator, Sequence
 
 from deltasync._native.columns import packed
+from deltasync.tree.entry import Entry
 from deltasync.tree.names import join, split
 from deltasync.tree.rows import Rows, Section
 
@@ -56,6 +57,7 @@ class Mirror:
 
     def __init__(self) -> None:
         self._directories: dict[bytes, dict[bytes, bytes]] = {b"": {}}
+        self._root: bytes | None = None
         self.owed: list[bytes] = []
         self._moved: list[tuple[bytes, bytes]] = []
         self._searched: set[int] = set()
@@ -70,9 +72,15 @@ class Mirror:
         self._directories.setdefault(section.path, {}).update(rows_of(section.rows, inodes))
         directory, name = split(section.path)
         above = self._directories.get(directory, {})
-        if section.path and name in above:
-            own = section.own
-            above[name] = _ROW.pack(own.mode, 0, own.mtime_ns, own.uid, own.gid) + above[name][_ROW.size :]
+        if not section.path:
+            self._root = _own_row(section.own)
+        elif name in above:
+            above[name] = _own_row(section.own) + above[name][_ROW.size :]
+
+    def has_own(self, path: bytes, own: Entry) -> bool:
+        """Tell whether the peer has a directory's own attributes as they are."""
+        row = self.row(path) if path else self._root
+        return row is not None and row[: _ROW.size] == _own_row(own)
 
     def row(self, path: bytes) -> bytes | None:
         """Return the attributes of an entry, or None if the peer does not have it."""
@@ -222,6 +230,10 @@ class Mirror:
     def lacks(self, path: bytes) -> bool:
         """Tell whether the peer does not have an entry."""
         return self.row(path) is None
+
+
+def _own_row(own: Entry) -> bytes:
+    return _ROW.pack(own.mode, 0, own.mtime_ns, own.uid, own.gid)
 
 
 def same_file(row: bytes, other: bytes) -> bool:

@@ -10,6 +10,7 @@ import errno
 import math
 import os
 import stat
+import time
 from array import array
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
@@ -29,6 +30,7 @@ __all__ = ["Revisit"]
 _NOT_THERE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
 _TOLD_PATHS = 1024
 _NEVER_NS = 1 << 64
+_AHEAD_NS = 2_000_000_000
 _WRITTEN = Dirty(Mark.LOOK | Mark.WRITTEN, math.inf, 0.0)
 _LOOK = Dirty(Mark.LOOK, math.inf, 0.0)
 
@@ -65,6 +67,7 @@ class Revisit:
     Attributes:
         renames: Pairs of old and new path, in their order; known at once.
         search: Whether other names of a file that was written to are not known, so that all has to be listed for them.
+        differing: Directories that were listed and in which something had changed.
         vanished: Directories that are not where they were, and what was marked in them; a moment later it may show where they are.
     """
 
@@ -85,6 +88,7 @@ class Revisit:
         self._linked: set[bytes] = set()
         self._own_links: set[bytes] = set()
         self._written: set[bytes] = set()
+        self.differing: list[bytes] = []
         self.vanished: list[tuple[bytes, dict[bytes, Mark]]] = []
         for old, new in batch.renames:
             above = split(new)[0]
@@ -340,7 +344,9 @@ class Revisit:
             if directory and self._mirror.directory(directory) is not None:
                 self.vanished.append((directory, {}))
             return
-        yield from self._looked(directory, differing)
+        if differing or not self._mirror.has_own(directory, listing.own):
+            self.differing.append(directory)
+            yield from self._looked(directory, differing)
 
     def _differing(
         self, listing: Listing, directory: bytes, known: Mapping[bytes, bytes], since: float, further: list[bytes]
@@ -368,9 +374,11 @@ class Revisit:
         there: set[bytes],
     ) -> None:
         modes, mtimes_ns = rows.mode_column(), memoryview(rows.mtimes_ns).cast("q")
+        # What has a time to come was hardly written since.
+        until_ns = time.time_ns() + _AHEAD_NS
         for at, (name, row) in enumerate(rows_of(rows, inodes)):
             there.add(name)
-            written = mtimes_ns[at] >= since_ns and stat.S_ISREG(modes[at])
+            written = since_ns <= mtimes_ns[at] <= until_ns and stat.S_ISREG(modes[at])
             if written or known.get(name) != row:
                 differing[name] = Dirty(Mark.LOOK | Mark.WRITTEN * written, math.inf, 0.0)
 

@@ -8,7 +8,11 @@ from typing import Literal, Protocol
 from deltasync.engine.job import Observer, Summary
 from deltasync.engine.latency import Latency
 
-__all__ = ["BatchDone", "LiveObserver", "WatchOptions", "Watched"]
+__all__ = ["RESCAN_S", "BatchDone", "LiveObserver", "WatchOptions", "Watched"]
+
+
+RESCAN_S = 3600.0
+"""About how often the whole tree is looked at, by itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +28,7 @@ class WatchOptions:
 
     settle_s: float | None = None
     poll_s: float | None = None
-    rescan_s: float = 3600.0
+    rescan_s: float = RESCAN_S
     deletes: bool = True
 
 

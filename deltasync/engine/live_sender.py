@@ -45,6 +45,7 @@ class RoundResult:
         lost: What the peer still has in their old places.
         search: Whether all has to be listed.
         vanished: Directories to be looked for again in a moment.
+        differing: Directories that were listed and in which something had changed.
     """
 
     tally: Tally
@@ -54,6 +55,7 @@ class RoundResult:
     lost: tuple[bytes, ...] = ()
     search: bool = False
     vanished: tuple[tuple[bytes, dict[bytes, Mark]], ...] = ()
+    differing: tuple[bytes, ...] = ()
 
 
 class LiveSender:
@@ -175,7 +177,9 @@ class LiveSender:
         opening += [Renames(tuple(renames[at : at + MAX_PATHS])) for at in range(0, len(renames), MAX_PATHS)]
         opening += [Gone(tuple(lost[at : at + MAX_PATHS])) for at in range(0, len(lost), MAX_PATHS)]
         result = self._result(sender, sender.run_round(peer, reporter, opening), renames)
-        return replace(result, vanished=tuple(revisits[0].vanished), search=result.search or revisits[0].search)
+        return replace(
+            result, vanished=tuple(revisits[0].vanished), search=result.search or revisits[0].search, differing=tuple(revisits[0].differing)
+        )
 
     def _result(self, sender: Sender, done: RoundDone, renames: Sequence[tuple[bytes, bytes]]) -> RoundResult:
         if done.number != self._number:

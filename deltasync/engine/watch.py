@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING
 
 from deltasync._native import engine_name
 from deltasync.channel.moving import MovingLink
+from deltasync.detect.detector import Detector
 from deltasync.detect.guard import Guard, Why
+from deltasync.detect.polls import PollReason, Polls
 from deltasync.detect.sources import Sources
 from deltasync.detect.worklist import Batch, Mark
 from deltasync.engine.connecting import Connector
@@ -24,6 +26,7 @@ from deltasync.engine.live_reporter import LiveReporter
 from deltasync.engine.live_sender import LiveSender, RoundResult
 from deltasync.engine.marks import LOST_S, Marks
 from deltasync.engine.peer import Peer
+from deltasync.engine.polling import Schedule
 from deltasync.errors import (
     ConnectionLost,
     DeltasyncError,
@@ -69,15 +72,27 @@ def watch(job: Job, options: WatchOptions, observer: LiveObserver, stop: threadi
         filters = Filters.from_wire(job.settings.rules)
     except ValueError as error:
         raise UsageError(f"a filter rule is malformed: {error}") from error
-    from deltasync.detect.inotify import Inotify
-
     marks = Marks(options.settle_s)
-    inotify = Inotify(marks, filters)
-    inotify.start()
+    inotify = None if options.poll_s is not None else _inotify(marks, filters)
+    detector = Detector(inotify, Polls(options.poll_s), None if options.poll_s is None else PollReason.ASKED)
     try:
-        return _Watch(job, options, observer, stop, filters, marks, inotify).run()
+        return _Watch(job, options, observer, stop, filters, marks, detector).run()
     finally:
-        inotify.close()
+        if inotify is not None:
+            inotify.close()
+
+
+def _inotify(marks: Marks, filters: Filters) -> Inotify | None:
+    """Return the kernel's events, begun; None where there are none to be had."""
+    try:
+        from deltasync.detect.inotify import Inotify
+
+        inotify = Inotify(marks, filters)
+    except (OSError, ImportError):
+        # Another system, or no instance is left: everything is polled, and the user is told.
+        return None
+    inotify.start()
+    return inotify
 
 
 class _LateStop(threading.Event):
@@ -108,16 +123,17 @@ class _Watch:
         stop: threading.Event,
         filters: Filters,
         marks: Marks,
-        inotify: Inotify,
+        detector: Detector,
     ) -> None:
         self._job = job
         self._observer = observer
         self._stop = stop
         self._marks = marks
-        self._inotify = inotify
+        self._schedule = Schedule(detector, options.rescan_s, observer)
+        self._told_overflow = False
         self._began_at = time.monotonic()
         self._sender = LiveSender(
-            job, filters, inotify.enter, self._check, observer.progress, deletes=options.deletes, may_delete=self._may_delete
+            job, filters, detector.enter, self._check, observer.progress, deletes=options.deletes, may_delete=self._may_delete
         )
         self._reporter = LiveReporter(observer)
         self._total = Summary(channel=channel_of(job.remote), engine=engine_name() if job.engine == "auto" else job.engine)
@@ -208,7 +224,8 @@ class _Watch:
                 self._try_again(Batch())
                 if result.lost:
                     self._round(peer, LiveSender.anew((), result.lost, 0.0), result.lost)
-                self._observer.watching("events", ())
+                self._schedule.scanned()
+                self._schedule.tell()
                 self._rounds(peer)
                 self._sender.finish(peer, self._reporter)
                 peer.finish()
@@ -256,7 +273,7 @@ class _Watch:
     def _rounds(self, peer: Peer) -> None:
         """Send what is marked, batch by batch, until the end is asked for."""
         while not self._stop.is_set():
-            message = peer.idle(lambda: 0.0 if self._stop.is_set() or self._marks.ended else self._marks.left_s())
+            message = peer.idle(self._left_s)
             if message is not None:
                 if not self._reporter.take(message):
                     raise RemoteProtocolError(f"the peer sent {type(message).__name__} while nothing was under way")
@@ -267,8 +284,33 @@ class _Watch:
             batch = self._marks.take()
             if batch is not None:
                 self._round(peer, batch, ())
+            self._look_unasked(peer)
+            self._schedule.tell()
 
-    def _round(self, peer: Peer, batch: Batch, lost: tuple[bytes, ...]) -> None:
+    def _left_s(self) -> float:
+        if self._stop.is_set() or self._marks.ended:
+            return 0.0
+        return min(self._marks.left_s(), self._schedule.left_s())
+
+    def _look_unasked(self, peer: Peer) -> None:
+        """Poll what is to be polled, and look at the whole tree when it is time."""
+        if self._marks.overflows and not self._told_overflow:
+            self._told_overflow = True
+            self._observer.note("changes came faster than the kernel keeps them, so the whole tree was looked at; nothing is missed")
+        if self._schedule.rescan_due():
+            found = self._round(peer, Batch(everything=time.monotonic()), ()).tally.summary()
+            self._schedule.scanned()
+            missed = found.entries_changed + found.files_deleted
+            if missed:
+                self._observer.note(f"a look at the whole tree found {missed:,} changes that no event had told of")
+        began_at, began_cpu_s = time.monotonic(), time.thread_time()
+        directories = self._schedule.poll()
+        if directories:
+            result = self._round(peer, Batch(directories=dict(directories)), ())
+            self._schedule.polled([*directories], result.differing, began_at, time.thread_time() - began_cpu_s)
+            self._schedule.forget(path for path in directories if self._sender.mirror.directory(path) is None)
+
+    def _round(self, peer: Peer, batch: Batch, lost: tuple[bytes, ...]) -> RoundResult:
         """Send one batch."""
         job = self._job
         sources = Sources(job.sources, recursive=job.settings.recursive)
@@ -290,6 +332,7 @@ class _Watch:
                 self._marks.mark(directory, name, mark, VANISHED_S)
         if result.again or result.lost:
             self._round(peer, LiveSender.anew(result.again, result.lost, time.monotonic()), result.lost)
+        return result
 
     def _try_again(self, batch: Batch) -> None:
         """Mark what failed, to be looked at in a while."""

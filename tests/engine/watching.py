@@ -17,6 +17,7 @@ from deltasync.engine.connecting import Connection, Connector
 from deltasync.engine.job import Job
 from deltasync.engine.live import BatchDone, Watched, WatchOptions
 from deltasync.engine.marks import Marks
+from deltasync.engine.polling import Schedule
 from deltasync.engine.watch import watch
 from deltasync.wire.settings import Settings
 from tests.engine.runs import Heard
@@ -84,9 +85,15 @@ class Watching:
         self._thread = threading.Thread(target=self._run)
         self._connections: list[Connection] = []
         self.marks: list[Marks] = []
+        self.polls = 0
 
     def _run(self) -> None:
-        connections, marks = self._connections, self.marks
+        connections, marks, watching = self._connections, self.marks, self
+
+        class SeenSchedule(Schedule):
+            def polled(self, *of: Any) -> None:
+                watching.polls += 1
+                super().polled(*of)
 
         class SeenConnector(Connector):
             def result(self) -> Connection:
@@ -103,6 +110,7 @@ class Watching:
             with pytest.MonkeyPatch.context() as patch:
                 patch.setattr("deltasync.engine.watch.Connector", SeenConnector)
                 patch.setattr("deltasync.engine.watch.Marks", SeenMarks)
+                patch.setattr("deltasync.engine.watch.Schedule", SeenSchedule)
                 self.result = watch(self._job, self._options, self.heard, self.stop)
         except BaseException as error:  # noqa: BLE001 - the test's thread raises it.
             self.error = error
