@@ -141,6 +141,8 @@ def test_what_a_person_reads(source: Path, tmp_path: Path) -> None:
         (("--watch", "-n"), "--watch and --dry-run"),
         (("--settle", "5"), "--settle is for --watch"),
         (("--no-delete",), "--no-delete is for --watch"),
+        (("--poll-interval", "1"), "--poll-interval is for --watch"),
+        (("--watch", "--rescan-interval", "0"), "--rescan-interval"),
         (("--watch", "--delete", "--no-delete"), "contradict"),
         (("--watch", "--no-r"), "--recursive"),
     ],

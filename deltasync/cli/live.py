@@ -47,8 +47,8 @@ class LiveReport(Report):
 
     def watching(self, mode: Literal["events", "polling", "mixed"], polled: tuple[bytes, ...]) -> None:
         """See `engine.live.LiveObserver`."""
-        first, self._mode = self._mode is None, mode
-        if self._options.json:
+        first, again, self._mode = self._mode is None, self._mode == mode, mode
+        if self._options.json and not again:
             self._say(event("watching", mode=mode, polled=[shown(path) or "." for path in polled]))
         elif first:
             self.note(f"in sync with {self._dest}; watching for changes (Ctrl-C ends it)")

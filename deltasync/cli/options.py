@@ -180,7 +180,7 @@ def _watching() -> list[click.Parameter]:
     return [
         _flag(WATCHING, "--watch", text="after the first sync go on with what changes, until interrupted"),
         _value(WATCHING, "--settle", metavar="MS", kind=click.IntRange(0, 3_600_000), text="wait so long for the next change of a file"),
-        _value(WATCHING, "--poll-interval", metavar="S", kind=click.FloatRange(0.01, 86_400), text="poll everything, so often"),
+        _value(WATCHING, "--poll-interval", metavar="S", kind=click.FloatRange(0.01, 86_400), text="list all again and again"),
         _value(WATCHING, "--rescan-interval", metavar="S", kind=click.FloatRange(0.01, 31_536_000), text="look at the whole tree so often"),
         _flag(WATCHING, "--no-delete", text="keep at DEST what is deleted or renamed"),
     ]

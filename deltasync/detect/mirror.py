@@ -125,6 +125,15 @@ class Mirror:
         if name in rows:
             rows[name] = rows[name][: _MODE.size]
 
+    def saw(self, path: bytes, size: int, mtime_ns: int, inode: int | None) -> None:
+        """Take note of what a file was when it was read; one that was not what had been listed any more is doubted."""
+        row = self.row(path)
+        if row is None or len(row) < _ROW.size:
+            return
+        _, listed_size, listed_mtime_ns, _, _ = _ROW.unpack_from(row)
+        if (size, mtime_ns) != (listed_size, listed_mtime_ns) or inode not in (None, int.from_bytes(row[-_INODE_BYTES:], "little")):
+            self.doubt(path)
+
     def settle(self) -> None:
         """Take note that the peer has done all that was said."""
         self.owed.clear()

@@ -325,10 +325,13 @@ class Revisit:
         while pending:
             directory = pending.pop()
             if len(directory) <= MAX_PATH_BYTES - MAX_NAME_BYTES:
-                yield from self._listed(directory, since, pending)
+                yield from self._listed(directory, since, pending, anew=directory == top)
 
-    def _listed(self, directory: bytes, since: float, further: list[bytes]) -> Iterator[Chunk | Departed]:
-        """List a directory, look at what differs from what the peer holds, and add the directories in it that both have to `further`."""
+    def _listed(self, directory: bytes, since: float, further: list[bytes], *, anew: bool = False) -> Iterator[Chunk | Departed]:
+        """List a directory, look at what differs from what the peer holds, and add the directories in it that both have to `further`.
+
+        Where nothing differs nothing is said of it, save `anew` its own attributes.
+        """
         known = self._mirror.directory(directory) or {}
         listing = Listing(self._terms, Directory(directory, self._origins(directory), []), None)
         try:
@@ -344,8 +347,10 @@ class Revisit:
             if directory and self._mirror.directory(directory) is not None:
                 self.vanished.append((directory, {}))
             return
-        if differing or not self._mirror.has_own(directory, listing.own):
+        same = not differing and self._mirror.has_own(directory, listing.own)
+        if not same:
             self.differing.append(directory)
+        if not same or anew:
             yield from self._looked(directory, differing)
 
     def _differing(

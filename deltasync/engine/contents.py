@@ -112,6 +112,7 @@ class Contents:
                 self._wanted.appendleft(wanted)
                 break
             listed += wanted.entry.size - wanted.credited
+            self._out.read(wanted, len(small.content), small.mtime_ns, small.inode)
             path = wanted.path
             if wanted.had and wanted.had == same_digest(small.content):
                 same.append((wanted.file_id, small.mtime_ns, small.mode))
@@ -166,6 +167,7 @@ class Contents:
         if isinstance(message, FileZeros):
             credit.add(message.zero_bytes)
         elif isinstance(message, FileBegin):
+            self._out.read(wanted, message.size, message.mtime_ns)
             credit.restart()
         elif isinstance(message, FileEnd):
             # The receiver may be done with everything as soon as it has this.

@@ -218,6 +218,7 @@ class Deltas:
             known = self._leaves(Identity.of(before))
             file = DeltaFile(self._peer, self._out, self._pool, self._kernel, wanted, fd, before.st_size, known)
             check_regular(before)
+            self._out.read(wanted, before.st_size, kept_time(before.st_mtime_ns), before.st_ino)
             self._peer.send(FileBegin(wanted.file_id, before.st_size, kept_time(before.st_mtime_ns), before.st_mode))
             try:
                 yield from file.own_offsets(asked.first)

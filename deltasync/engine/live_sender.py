@@ -132,6 +132,7 @@ class LiveSender:
             listing=listing,
             owners=self._owners,
             linked=self.mirror.link,
+            saw=self.mirror.saw,
             entered=lambda index, path, fd: self._entered(sources, index, path, fd),
         )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
 from deltasync.channel.stream import Link
 from deltasync.engine.peer import Peer
@@ -14,7 +15,7 @@ from deltasync.wire.compression import pays
 from deltasync.wire.messages import FileAbort, FileData, Pack
 from deltasync.wire.settings import Settings
 
-__all__ = ["Credit", "Outflow", "Sampler", "effective_compression"]
+__all__ = ["Credit", "Outflow", "Sampler", "Saw", "effective_compression"]
 
 SAMPLE_EVERY_BYTES = 16 << 20
 """How often the content of a long stream is sampled anew for compression."""
@@ -25,6 +26,10 @@ def effective_compression(settings: Settings, link: Link) -> str:
     return "never" if settings.compress == "auto" and link.cipher == "none" else settings.compress
 
 
+Saw = Callable[[bytes, int, int, int | None], None]
+"""Told of a file that was read: its path, size, mtime in ns and inode, if that is known; a size of -1 where it could not be read."""
+
+
 class Outflow:
     """Sends contents.
 
@@ -32,6 +37,7 @@ class Outflow:
         peer: The session.
         settings: The options.
         reporter: Hears of files that are given up.
+        saw: Told of each file as it was when it was read; see `Saw`.
 
     Attributes:
         literal_bytes: Content bytes sent, before compression.
@@ -40,11 +46,12 @@ class Outflow:
         current: Path of the file in hand.
     """
 
-    def __init__(self, peer: Peer, settings: Settings, reporter: Reporter) -> None:
+    def __init__(self, peer: Peer, settings: Settings, reporter: Reporter, saw: Saw | None = None) -> None:
         self.literal_bytes = self.files_sent = self.files_done = self.bytes_done = 0
         self.current = b""
         self._peer = peer
         self._reporter = reporter
+        self._saw = saw
         self._compress = effective_compression(settings, peer.link)
         self._bytes_s = settings.bwlimit_bytes_s
         self._paced_at = time.monotonic()
@@ -65,6 +72,11 @@ class Outflow:
         self._peer.send(message, squeeze=sampler.squeezes(message.content))
         self._count(len(message.content))
 
+    def read(self, wanted: Wanted, size: int, mtime_ns: int, inode: int | None = None) -> None:
+        """Take note of what a file was when it was read, which may be another than what was listed."""
+        if self._saw is not None:
+            self._saw(wanted.path, size, mtime_ns, inode)
+
     def slow_engine(self, name: str) -> None:
         """Say once that a faster engine would send less."""
         if not self._told_slow:
@@ -78,6 +90,7 @@ class Outflow:
         """Tell the peer that a file does not come, and the user why; `credited` of its bytes counted as done."""
         path = wanted.path
         self._peer.send(FileAbort(wanted.file_id, again=False))
+        self.read(wanted, -1, 0)
         if isinstance(error, Changing):
             self._reporter.problem(path, "it kept changing while it was read; run again when it is quiet")
         elif isinstance(error, FileNotFoundError):

@@ -64,17 +64,17 @@ class Schedule:
         for path in paths:
             self._detector.polls.discard(path)
 
-    def tell(self) -> None:
-        """Tell the observer how changes are seen, if that is another way now."""
+    def tell(self, *, anew: bool = False) -> None:
+        """Tell the observer how changes are seen, if that is another way now, or `anew` after a full sync."""
         polls = self._detector.polls
-        if polls.changes == self._seen_changes:
+        if polls.changes == self._seen_changes and not anew:
             return
         self._seen_changes = polls.changes
         mode: Literal["events", "polling", "mixed"] = "events" if not polls else "mixed" if self._detector.watched else "polling"
         for why in sorted(polls.reasons() - self._told, key=lambda reason: reason.value):
             self._told.add(why)
             self._observer.note(self._line(why))
-        if mode != self._mode:
+        if mode != self._mode or anew:
             self._mode = mode
             self._observer.watching(mode, polls.tops())
 

@@ -53,11 +53,13 @@ class SmallFile(NamedTuple):
         content: Its bytes.
         mtime_ns: Its mtime at that instant.
         mode: Its mode at that instant.
+        inode: Its number on its filesystem.
     """
 
     content: bytes
     mtime_ns: int
     mode: int
+    inode: int
 
 
 def read_small(dir_fd: int, name: bytes, entry: Entry) -> SmallFile | None:
@@ -77,7 +79,7 @@ def read_small(dir_fd: int, name: bytes, entry: Entry) -> SmallFile | None:
         content = os.read(fd, entry.size + 1)
         status = os.fstat(fd)
         if len(content) == status.st_size == entry.size and status.st_mtime_ns == entry.mtime_ns and stat.S_ISREG(status.st_mode):
-            return SmallFile(content, status.st_mtime_ns, status.st_mode)
+            return SmallFile(content, status.st_mtime_ns, status.st_mode, status.st_ino)
         check_regular(status)
         for _ in range(ATTEMPTS):
             before = os.fstat(fd)
@@ -86,7 +88,7 @@ def read_small(dir_fd: int, name: bytes, entry: Entry) -> SmallFile | None:
             content = os.pread(fd, before.st_size + 1, 0)
             after = os.fstat(fd)
             if len(content) == before.st_size and same_file(before, after):
-                return SmallFile(content, kept_time(after.st_mtime_ns), after.st_mode)
+                return SmallFile(content, kept_time(after.st_mtime_ns), after.st_mode, after.st_ino)
         raise Changing
     finally:
         os.close(fd)

@@ -14,7 +14,7 @@ from deltasync.detect.sources import Sources
 from deltasync.engine.contents import Contents
 from deltasync.engine.deltas import Deltas
 from deltasync.engine.hashes_ahead import HashesAhead
-from deltasync.engine.outflow import Outflow, effective_compression
+from deltasync.engine.outflow import Outflow, Saw, effective_compression
 from deltasync.engine.peer import Peer
 from deltasync.engine.pool import Pool
 from deltasync.engine.progress import Progress
@@ -69,6 +69,7 @@ class Sender:
         listing: What lists the tree, or what a round of a live session has to list of it.
         owners: The names of users and groups that the peer has been told already; None for none.
         entered, linked: As in `Terms`.
+        saw: As in `Outflow`.
 
     Attributes:
         entries, files, file_bytes: What the scan has seen and sent.
@@ -88,9 +89,11 @@ class Sender:
         listing: Callable[[Terms], Iterable[Chunk | Departed]] = Scan,
         entered: Callable[[int, bytes, int], bytes | None] | None = None,
         linked: Callable[[bytes, int], object] | None = None,
+        saw: Saw | None = None,
         owners: tuple[OwnerNames, OwnerNames] | None = None,
     ) -> None:
         self._threads = threads
+        self._saw = saw
         self._engine = engine
         self.entries = self.files = self.file_bytes = 0
         self.sent_at = time.monotonic()
@@ -184,7 +187,7 @@ class Sender:
         """Have what is needed while something is sent, and let go of it."""
         self._ahead.stop()
         sources, self._peer, self._reporter = self._sources, peer, reporter
-        self._out = Outflow(peer, self._settings, reporter)
+        self._out = Outflow(peer, self._settings, reporter, self._saw)
         pool = Pool(self._threads, peer.wake)
         self._contents = Contents(peer, sources, self._out, pool)
         two_rounds = not self._settings.block_bytes

@@ -225,7 +225,7 @@ class _Watch:
                 if result.lost:
                     self._round(peer, LiveSender.anew((), result.lost, 0.0), result.lost)
                 self._schedule.scanned()
-                self._schedule.tell()
+                self._schedule.tell(anew=True)
                 self._rounds(peer)
                 self._sender.finish(peer, self._reporter)
                 peer.finish()

@@ -67,3 +67,26 @@ def test_what_was_sent_in_a_session_that_broke_off_is_not_forgotten(mirror: Mirr
     now = Mirror()
     now.record(Section(b"", OWN, Rows.of([entry(b"g")])), [2])
     assert mirror.lost(now) == [b"d/f", b"d", b"h", b"i"]
+
+
+def test_a_file_that_was_read_as_another_than_was_listed_is_doubted(mirror: Mirror) -> None:
+    """By size, time or inode, or because it could not be read; as it was listed it is not."""
+    row = mirror.row(b"g")
+    mirror.saw(b"g", 3, 5, 2)
+    mirror.saw(b"g", 3, 5, None)
+    mirror.saw(b"absent", 3, 5, 2)
+    assert mirror.row(b"g") == row
+    for size, mtime_ns, inode in ((4, 5, 2), (3, 6, 2), (3, 5, 9), (-1, 0, None)):
+        made = Mirror()
+        made.record(Section(b"", OWN, Rows.of([entry(b"g")])), [2])
+        made.saw(b"g", size, mtime_ns, inode)
+        assert made.row(b"g") != row
+        assert made.kind(b"g") == stat.S_IFREG
+
+
+def test_a_directory_is_known_as_it_was_told(mirror: Mirror) -> None:
+    """Its own attributes, of the root too."""
+    assert mirror.has_own(b"", OWN)
+    assert mirror.has_own(b"d", OWN)
+    assert not mirror.has_own(b"d", OWN._replace(mtime_ns=1))
+    assert not mirror.has_own(b"absent", OWN)

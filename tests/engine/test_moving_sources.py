@@ -53,7 +53,7 @@ def test_a_file_that_changed_since_it_was_listed_is_sent_as_it_is(directory: tup
     os.chmod(path / "f", 0o600)
     os.utime(path / "f", ns=(5, 5))
     small = read_small(fd, b"f", entry)
-    assert small == (b"newer", 5, stat.S_IFREG | 0o600)
+    assert small == (b"newer", 5, stat.S_IFREG | 0o600, (path / "f").stat().st_ino)
 
 
 def test_a_file_that_grew_is_no_longer_small(directory: tuple[Path, int]) -> None:
