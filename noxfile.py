@@ -136,7 +136,9 @@ def parsers(session: nox.Session) -> None:
 
 @nox.session
 def hostile(session: nox.Session) -> None:
-    """Spoil 10,000 sessions of a listener, one record each, and repeat what strangers do to it; about an hour."""
+    """Spoil 10,000 sessions of a listener, one record each, flip symlinks under it, and repeat what strangers do; about an hour."""
     install_project(session)
     spoiled = os.environ.get("DELTASYNC_SPOILED_SESSIONS", "10000")
-    session.run("pytest", "tests/test_listen_hostile.py", "--timeout=0", *session.posargs, env={"DELTASYNC_SPOILED_SESSIONS": spoiled})
+    environment = {"DELTASYNC_SPOILED_SESSIONS": spoiled, "DELTASYNC_FLIPS_S": os.environ.get("DELTASYNC_FLIPS_S", "300")}
+    files = ("tests/test_listen_hostile.py", "tests/test_listen_flips.py")
+    session.run("pytest", *files, "--timeout=0", *session.posargs, env=environment)

@@ -19,6 +19,7 @@ from deltasync.fs import libc
 from deltasync.fs.root import Root
 from deltasync.patch.make import make_directory
 from tests.engine import hostile
+from tests.engine.flipper import Flipper
 from tests.engine.hostile import Await, Finish, Row, section
 from tests.engine.hostile_arena import Arena, leftovers, seen
 from tests.engine.hostile_talks import END
@@ -106,38 +107,6 @@ def test_a_read_only_side_takes_nothing(settings: dict[str, bool], arena: Arena)
     assert ended.failure is not None
     assert ended.failure[0] == ExitCode.AUTHENTICATION
     assert seen(arena.root) == before
-
-
-class Flipper:
-    """Swaps a directory of the destination with a symlink to the canary, again and again, until told to stop."""
-
-    def __init__(self, root: bytes, name: bytes, other: bytes) -> None:
-        self._names = name, other
-        self._fd = os.open(root, os.O_RDONLY | os.O_DIRECTORY)
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._flip)
-        self.flips = 0
-        self.error: OSError | None = None
-
-    def __enter__(self) -> None:
-        self._thread.start()
-
-    def __exit__(self, *rest: object) -> None:
-        self._stop.set()
-        self._thread.join()
-        os.close(self._fd)
-
-    def _flip(self) -> None:
-        while not self._stop.is_set():
-            try:
-                libc.exchange(self._fd, *self._names)
-            except FileNotFoundError:
-                # The push has just replaced or removed one of them; the next round sets the scene anew.
-                continue
-            except OSError as error:
-                self.error = error
-                return
-            self.flips += 1
 
 
 @pytest.mark.parametrize("options", [{}, {"delete": True}, {"checksum": True}, {"hard_links": True, "ignore_times": True}])
