@@ -3,66 +3,93 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import random
 import subprocess
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic, sleep
 from typing import Any
 
 import pytest
 
-from tests.cutting import Cutter, Fate, Passed
+from tests.cutting import Connection, Cutter, Deed, Fate, Passed, Way
 from tests.listeners import Client, Listening
 
 pytestmark = pytest.mark.timeout(0 if "DELTASYNC_CUTS" in os.environ else 120)
 
 CUTS = int(os.environ.get("DELTASYNC_CUTS", "2"))
 SEED = int(os.environ.get("DELTASYNC_CUTS_SEED", "1"))
+LONG = "DELTASYNC_CUTS" in os.environ
 SIZE = 8 << 20
-LOST_BYTES = (1 << 20) + (64 << 10)
-"""What may come again in any case: a frame that was cut, what is too short to be kept, and what a session costs by itself."""
+DEEDS: tuple[Deed, ...] = ("stall", "trickle")
+EXITS = {"cut": 10, "stall": 30, "trickle": 0}
+FRAME_BYTES = 512 << 10
+OWN_BYTES = 64 << 10
+"""What a session costs by itself, and the checksums of what is there already."""
+KEPT_BYTES = 1 << 20
+"""What is longer is kept."""
+LOG = logging.getLogger(__name__)
+
+
+def allowed(sent: int) -> int:
+    """Return how many bytes may come again: one in twenty and the frame that was cut, or all of what is too short to be kept."""
+    return sent if sent <= KEPT_BYTES + FRAME_BYTES + OWN_BYTES else sent // 20 + FRAME_BYTES + OWN_BYTES
 
 
 class Places:
-    """A listener behind a proxy, a client, and a source of one large file."""
+    """A listener behind a proxy, a client, and a directory of one large file at either."""
 
     def __init__(self, base: Path) -> None:
-        self.root, self.source = base / "root", base / "source"
-        self.root.mkdir()
-        self.source.mkdir()
-        self.listening = Listening(base, ("--root", f"data={self.root}"))
+        self.far, self.near = base / "far", base / "near"
+        self.far.mkdir()
+        self.near.mkdir()
+        self.listening = Listening(base, ("--root", f"data={self.far}"))
         self.cutter = Cutter(self.listening.port)
         self.client: Client = self.listening.client("client", "data")
         self.client.know(self.address, self.listening.key)
+        self.pulls = False
 
     @property
     def address(self) -> str:
         """Where the proxy is."""
         return f"127.0.0.1:{self.cutter.port}"
 
+    @property
+    def source(self) -> Path:
+        """Where the file comes from."""
+        return self.far if self.pulls else self.near
+
+    @property
+    def dest(self) -> Path:
+        """Where it goes."""
+        return self.near if self.pulls else self.far
+
     def close(self) -> None:
         """End both."""
         self.cutter.close()
         self.listening.close()
 
-    def begin(self, content: bytes, old: bytes | None) -> None:
+    def begin(self, content: bytes, old: bytes | None, *, pulls: bool = False) -> None:
         """Have a file at the source, and an old version of it at the destination, or none."""
+        self.pulls = pulls
+        for name in os.listdir(self.dest):
+            (self.dest / name).unlink()
         (self.source / "f").write_bytes(content)
-        for name in os.listdir(self.root):
-            (self.root / name).unlink()
         if old is not None:
-            (self.root / "f").write_bytes(old)
-            os.utime(self.root / "f", ns=(10**18, 10**18))
+            (self.dest / "f").write_bytes(old)
+            os.utime(self.dest / "f", ns=(10**18, 10**18))
 
-    def push(self, *fates: Fate, retries: int = 0, words: tuple[str, ...] = ()) -> tuple[int, dict[str, Any], Passed]:
-        """Push; returns the exit code, the summary, and what went through the last connection."""
+    def run(self, *fates: Fate, retries: int = 0, words: tuple[str, ...] = ()) -> tuple[int, dict[str, Any], Connection]:
+        """Push or pull; returns the exit code, the summary, and what went through the last connection."""
         self.cutter.fates = list(fates)
         options = ("--json", "--no-compress", "--retries", str(retries), *words)
-        done = self.client.run("push", *options, f"{self.source}/", "@data", address=self.address)
+        places = ("pull", "@data/", self.near) if self.pulls else ("push", f"{self.near}/", "@data")
+        done = self.client.run(*places, *options, address=self.address)
         self.wait()
-        return done.code, json.loads(done.out.splitlines()[-1]), self.cutter.passed[-1]
+        return done.code, json.loads(done.out.splitlines()[-1]), self.cutter.connections[-1]
 
     def wait(self) -> None:
         """Wait until no session runs."""
@@ -71,9 +98,10 @@ class Places:
             assert monotonic() < deadline, "a session does not end"
             sleep(0.01)
 
-    def names(self) -> list[str]:
-        """What stands at the destination."""
-        return sorted(os.listdir(self.root))
+    def stands(self) -> tuple[bytes | None, list[str]]:
+        """What the file at the destination holds, if it is there, and all names beside it."""
+        file = self.dest / "f"
+        return file.read_bytes() if file.exists() else None, sorted(os.listdir(self.dest))
 
 
 @pytest.fixture(scope="module")
@@ -96,45 +124,85 @@ def versions(rng: random.Random) -> tuple[bytes, bytes, bytes]:
     return old, bytes(new), bytes(new[:100]) + rng.randbytes(5000) + bytes(new[100:])
 
 
-@pytest.mark.parametrize("kind", ["new", "delta"])
-def test_a_cut_anywhere_costs_no_more_than_a_frame(kind: str, places: Places) -> None:
-    """Cut at random places, and at the ends of records and a byte beside: what came is kept, used, and nothing of it is left behind."""
-    rng = random.Random(SEED)
+@dataclass(frozen=True)
+class Kind:
+    """A kind of run, and which way it is cut.
+
+    Attributes:
+        delta: There is an old version at the destination.
+        pulls: The client fetches the file.
+        way: Where bytes are counted until it is cut.
+    """
+
+    delta: bool
+    pulls: bool
+    way: Way
+
+
+KINDS = {
+    "push-new": Kind(delta=False, pulls=False, way="up"),
+    "push-delta": Kind(delta=True, pulls=False, way="up"),
+    "push-delta-answers": Kind(delta=True, pulls=False, way="down"),
+    "pull-new": Kind(delta=False, pulls=True, way="down"),
+    "pull-delta": Kind(delta=True, pulls=True, way="down"),
+    "pull-delta-answers": Kind(delta=True, pulls=True, way="up"),
+}
+
+
+def fates(kind: Kind, whole: Passed, rng: random.Random) -> Iterator[Fate]:
+    """Yield what shall happen: cuts at random places, and at the starts of records and a byte beside; in the long form also stalls."""
+    chosen = [rng.randrange(1, whole.bytes) for _ in range(CUTS // len(KINDS) or 1)]
+    beside = (-1, 0, 1) if LONG else (rng.choice((-1, 0, 1)),)
+    starts = whole.starts if LONG else rng.sample(whole.starts, 1)
+    for at in (*chosen, *(start + step for start in starts for step in beside)):
+        yield Fate(at, "cut", kind.way)
+    if LONG:
+        yield from (Fate(rng.randrange(1, whole.bytes), deed, kind.way) for _ in range(5) for deed in DEEDS)
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_what_breaks_anywhere_costs_no_more_than_a_frame(name: str, places: Places) -> None:
+    """The file is old or new; what came is kept and used, also when the source has changed since, and nothing of it is left behind."""
+    rng = random.Random(f"{SEED} {name}")
+    kind = KINDS[name]
+    content: Way = "down" if kind.pulls else "up"
     old, new, later = versions(rng)
-    base = old if kind == "delta" else None
-    places.begin(new, base)
-    code, summary, whole = places.push()
+    base = old if kind.delta else None
+    places.begin(new, base, pulls=kind.pulls)
+    code, _, whole = places.run()
     assert code == 0
-    chosen = [rng.randrange(1, whole.up) for _ in range(CUTS)]
-    starts = rng.sample(whole.starts, min(max(CUTS // 3, 1), len(whole.starts)))
-    chosen += [start + beside for start in starts for beside in ((-1, 0, 1) if CUTS > 3 else (rng.choice((-1, 0, 1)),))]
-    for number, at in enumerate(chosen):
+    complete = whole.went(content).bytes
+    worst = 0
+    for number, fate in enumerate(fates(kind, whole.went(kind.way), rng)):
         target = later if number % 3 == 2 else new
-        places.begin(new, base)
-        code, _, first = places.push(Fate(at))
-        assert code == 10, f"cut at {at}"
-        assert (places.root / "f").read_bytes() == old if base is not None else not (places.root / "f").exists()
+        places.begin(new, base, pulls=kind.pulls)
+        code, _, first = places.run(fate, words=("--timeout", "1") if fate.deed == "stall" else ())
+        assert code == EXITS[fate.deed], f"{fate}: {code}"
+        assert places.stands()[0] in (base, new), fate
         (places.source / "f").write_bytes(target)
-        code, summary, second = places.push()
-        resent = first.up + second.up - whole.up
-        told = f"cut at {at} of {whole.up}: {second.up} bytes afterwards, {resent} of them again; {summary['problems']}"
-        assert (code, (places.root / "f").read_bytes() == target, places.names()) == (0, True, ["f"]), told
-        assert resent <= 0.05 * first.up + LOST_BYTES, told
+        code, summary, second = places.run()
+        sent = first.went(content).bytes
+        resent = sent + second.went(content).bytes - complete
+        worst = max(worst, resent)
+        told = f"{fate}: {sent} bytes, {resent} again of {complete}; {summary['problems']}"
+        assert (code, *places.stands()) == (0, target, ["f"]), told
+        assert resent <= allowed(sent), told
+    LOG.info("%s: %d times, of %d bytes at most %d came again", name, number + 1, complete, worst)
 
 
 def test_one_command_goes_on_where_the_connection_broke(places: Places) -> None:
     """It connects again by itself, several times, and sends no more than a frame each time again; the counts add up."""
     _, new, _ = versions(random.Random(SEED))
     places.begin(new, None)
-    before = len(places.cutter.passed)
-    code, summary, _ = places.push(Fate(3 << 20), Fate(40), Fate(2 << 20), retries=4)
-    passed = places.cutter.passed[before:]
-    assert (code, (places.root / "f").read_bytes() == new, places.names(), len(passed)) == (0, True, ["f"], 4)
-    assert sum(one.up for one in passed) <= 1.05 * SIZE + 2 * LOST_BYTES
+    before = len(places.cutter.connections)
+    code, summary, _ = places.run(Fate(3 << 20), Fate(40), Fate(2 << 20), retries=4)
+    passed = [one.up.bytes for one in places.cutter.connections[before:]]
+    assert (code, *places.stands(), len(passed)) == (0, new, ["f"], 4)
+    assert sum(passed) <= 1.05 * SIZE + 3 * (FRAME_BYTES + OWN_BYTES)
     assert summary["files_sent"] == summary["entries_changed"] == 1
     # What was given to the system and cut off before it arrived counts as sent.
     assert SIZE <= summary["literal_bytes"] < summary["bytes_sent"]
-    assert sum(one.up for one in passed) <= summary["bytes_sent"]
+    assert sum(passed) <= summary["bytes_sent"]
 
 
 def test_a_peer_that_falls_silent_is_given_up(places: Places) -> None:
@@ -142,12 +210,12 @@ def test_a_peer_that_falls_silent_is_given_up(places: Places) -> None:
     _, new, _ = versions(random.Random(SEED))
     places.begin(new, None)
     began_at = monotonic()
-    code, summary, first = places.push(Fate(5 << 20, "stall"), words=("--timeout", "1"))
+    code, summary, first = places.run(Fate(5 << 20, "stall"), words=("--timeout", "1"))
     assert (code, summary["exit_code"]) == (30, 30)
     assert monotonic() - began_at < 15
-    code, _, second = places.push()
-    assert (code, (places.root / "f").read_bytes() == new, places.names()) == (0, True, ["f"])
-    assert first.up + second.up - SIZE <= 0.05 * first.up + LOST_BYTES
+    code, _, second = places.run()
+    assert (code, *places.stands()) == (0, new, ["f"])
+    assert first.up.bytes + second.up.bytes - SIZE <= allowed(first.up.bytes)
 
 
 @pytest.mark.parametrize("at", [1, 1 << 20])
@@ -155,5 +223,5 @@ def test_a_trickle_is_no_obstacle(at: int, places: Places) -> None:
     """Bytes that come one by one make what they make together."""
     content = random.Random(at).randbytes(2 << 20)
     places.begin(content, None)
-    assert places.push(Fate(at, "trickle"))[0] == 0
-    assert (places.root / "f").read_bytes() == content
+    assert places.run(Fate(at, "trickle"))[0] == 0
+    assert places.stands() == (content, ["f"])
