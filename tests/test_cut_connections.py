@@ -28,7 +28,7 @@ DEEDS: tuple[Deed, ...] = ("stall", "trickle")
 EXITS = {"cut": 10, "stall": 30, "trickle": 0}
 FRAME_BYTES = 512 << 10
 OWN_BYTES = 64 << 10
-"""What a session costs by itself, and the checksums of what is there already."""
+"""What a session costs by itself, the checksums of what is there already, and what was changed in between."""
 KEPT_BYTES = 1 << 20
 """What is longer is kept."""
 LOG = logging.getLogger(__name__)
@@ -36,7 +36,8 @@ LOG = logging.getLogger(__name__)
 
 def allowed(sent: int) -> int:
     """Return how many bytes may come again: one in twenty and the frame that was cut, or all of what is too short to be kept."""
-    return sent if sent <= KEPT_BYTES + FRAME_BYTES + OWN_BYTES else sent // 20 + FRAME_BYTES + OWN_BYTES
+    too_short = sent <= KEPT_BYTES + FRAME_BYTES + OWN_BYTES
+    return (sent if too_short else sent // 20 + FRAME_BYTES) + OWN_BYTES
 
 
 class Places:
