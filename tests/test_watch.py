@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 from collections.abc import Callable, Generator
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any, Self
 
 import pytest
 
-from tests.cli.commands import command, start
+from tests.cli.commands import Process, command, start
 from tests.listeners import Listening
 
 pytestmark = pytest.mark.timeout(60)
@@ -120,19 +121,36 @@ def test_a_listener_that_goes_away_and_comes_back(source: Path, tmp_path: Path) 
             second.close()
 
 
-def test_what_a_person_reads(source: Path, tmp_path: Path) -> None:
-    """A line when all is in sync, and the figures at the end; nothing on stdout."""
+def test_what_a_person_reads(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A line when all is in sync, and the figures at the end; nothing on stdout; meanwhile `status` and systemd are told how it stands."""
+    monkeypatch.setenv("DELTASYNC_HOME", str(tmp_path / "home"))
+    service = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    service.bind(str(tmp_path / "notify"))
+    service.settimeout(20)
+    monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+    monkeypatch.setenv("WATCHDOG_USEC", "200000")
     process = start("push", "--watch", f"{source}/", tmp_path / "dest")
+    monkeypatch.delenv("WATCHDOG_USEC")
     assert process.stderr is not None
     assert process.stdout is not None
     assert process.stderr.readline() == f"deltasync: in sync with {tmp_path / 'dest'}; watching for changes (Ctrl-C ends it)\n".encode()
     (source / "file").write_text("saved")
     while (tmp_path / "dest" / "file").read_text() != "saved":
         assert process.poll() is None
+    assert [line["dest"] for line in map(json.loads, command("status", "--json").out.splitlines())] == [str(tmp_path / "dest")]
+    assert f"{process.pid}  {source}/ -> {tmp_path / 'dest'}  since " in command("status").out
     process.send_signal(signal.SIGINT)
     out, err = process.communicate()
     assert (process.returncode, out) == (0, b"")
     assert err.startswith(b"deltasync: watched for ")
+    assert command("status") == Process(0, "", "")
+    told = [service.recv(4096).decode().splitlines()]
+    while told[-1] != ["STOPPING=1"]:
+        told.append(service.recv(4096).decode().splitlines())
+    service.close()
+    assert sum("READY=1" in lines for lines in told) == 1
+    assert sum("WATCHDOG=1" in lines for lines in told) == len(told) - 1
+    assert told[-2][-2].startswith("STATUS=watching")
 
 
 @pytest.mark.parametrize(

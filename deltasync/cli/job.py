@@ -17,6 +17,7 @@ from deltasync.cli.places import Host, Route, parse_place, route
 from deltasync.cli.rates import parse_rate, parse_size, size
 from deltasync.cli.remote import remote_of
 from deltasync.cli.report import OutputOptions
+from deltasync.cli.systemd import watchdog_s
 from deltasync.engine.job import Direction, Job
 from deltasync.engine.live import RESCAN_S, WatchOptions
 from deltasync.errors import UsageError
@@ -146,7 +147,7 @@ def live_settings(given: Given, settings: Settings) -> tuple[Settings, WatchOpti
     timeout_s = LIVE_TIMEOUT_S if values["timeout"] is None else settings.timeout_s
     settle_s = None if values["settle"] is None else values["settle"] / 1000
     rescan_s = RESCAN_S if values["rescan_interval"] is None else values["rescan_interval"]
-    options = WatchOptions(settle_s, values["poll_interval"], rescan_s, deletes=not values["no_delete"])
+    options = WatchOptions(settle_s, values["poll_interval"], rescan_s, deletes=not values["no_delete"], alive_s=watchdog_s())
     return msgspec.structs.replace(settings, timeout_s=timeout_s), options
 
 

@@ -2,29 +2,32 @@
 
 from __future__ import annotations
 
+import dataclasses
+import os
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
+from types import TracebackType
 from typing import Literal
 
 from deltasync.cli.jsonout import event
-from deltasync.cli.options import Given
+from deltasync.cli.live_line import LiveLine, standing_text
 from deltasync.cli.report import Display, OutputOptions, Report
+from deltasync.cli.systemd import Notifier
 from deltasync.engine.job import Summary
 from deltasync.engine.latency import Latency
-from deltasync.engine.live import BatchDone, Watched
+from deltasync.engine.live import BatchDone, Standing, Watched
 from deltasync.errors import ExitCode
+from deltasync.fs.standing_file import StandingFile
 from deltasync.tree.names import shown
 
-__all__ = ["LiveReport", "destination_text"]
+__all__ = ["LiveReport"]
 
 
 COUNTED = ("files_total", "files_sent", "entries_changed", "files_deleted", "bytes_total", "literal_bytes", "matched_bytes", "resent_whole")
 """The counts of a batch."""
-
-
-def destination_text(given: Given) -> str:
-    """Return the destination as it was written."""
-    return shown(given.places[-1])
+FIGURES = ("average", "median", "99th percentile")
+"""What a person calls those of a latency."""
 
 
 class LiveReport(Report):
@@ -35,15 +38,72 @@ class LiveReport(Report):
         channel: See there.
         make_display: See there.
         stop: See there.
-        dest: The destination, as the user wrote it.
+        sources: The sources, as the user wrote them.
+        dest: The destination.
+        line: Shows how it stands; None for nobody.
     """
 
     def __init__(
-        self, options: OutputOptions, channel: str, make_display: Callable[[], Display] | None, stop: threading.Event, dest: str
+        self,
+        options: OutputOptions,
+        channel: str,
+        make_display: Callable[[], Display] | None,
+        stop: threading.Event,
+        *,
+        sources: Sequence[str],
+        dest: str,
+        line: LiveLine | None = None,
     ) -> None:
         super().__init__(options, channel, make_display, stop=stop)
         self._dest = dest
+        self._sources = sources
         self._mode: str | None = None
+        self._line = line
+        self._standing: Standing | None = None
+        self._since = time.time()
+        self._notifier = Notifier()
+        self._file: StandingFile | None = None
+
+    def keep_standing(self) -> None:
+        """Keep a file that tells `deltasync status` how it stands."""
+        try:
+            self._file = StandingFile()
+        except OSError as error:
+            self.note(f"`deltasync status` won't show this watch: {error.strerror or error}")
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        """See `Report`."""
+        super().__exit__(kind, error, trace)
+        if self._file is not None:
+            self._file.close()
+
+    def standing(self, standing: Standing) -> None:
+        """See `engine.live.LiveObserver`."""
+        self._standing = standing
+        self._notifier.standing(standing_text(standing), ready=standing.state == "watching")
+        if self._line is not None and standing.state != "syncing":
+            if self._display is not None:
+                self._display.clear()
+            self._line.show(standing)
+        if self._file is not None:
+            said = {"pid": os.getpid(), "sources": list(self._sources), "dest": self._dest, "since": self._since}
+            try:
+                self._file.write({**said, **dataclasses.asdict(standing)})
+            except OSError as error:
+                self._file.close()
+                self._file = None
+                self.note(f"`deltasync status` shows this watch no more: {error.strerror}")
+
+    def note(self, text: str) -> None:
+        """See `engine.job.Observer`."""
+        super().note(text)
+        if self._line is not None and self._standing is not None and self._standing.state != "syncing":
+            self._line.show(self._standing)
+
+    def _clear(self) -> None:
+        super()._clear()
+        if self._line is not None:
+            self._line.clear()
 
     def watching(self, mode: Literal["events", "polling", "mixed"], polled: tuple[bytes, ...]) -> None:
         """See `engine.live.LiveObserver`."""
@@ -78,6 +138,7 @@ class LiveReport(Report):
 
     def ended(self, watched: Watched) -> ExitCode:
         """Say what a watch has come to; return the exit code."""
+        self._notifier.stopping()
         done, options = watched.done, self._options
         if not options.json and not options.quiet:
             for line in _figures(watched):
@@ -91,10 +152,11 @@ def _fields(latency: Latency) -> dict[str, float]:
 
 def _figures(watched: Watched) -> list[str]:
     done = watched.done
-    lines = [f"watched for {done.elapsed_s:,.0f} s: {done.files_sent:,} files synced, {_moved(done):,} bytes on the wire"]
+    files = f"{done.files_sent:,} files synced in {watched.batches:,} batches"
+    lines = [f"watched for {done.elapsed_s:,.0f} s: {files}, {_moved(done):,} bytes on the wire"]
     if watched.applied.mean:
         for name, latency in (("sent", watched.sent), ("applied", watched.applied)):
-            figures = ", ".join(f"{what} {value / 1000:,.1f} ms" for what, value in latency._asdict().items())
+            figures = ", ".join(f"{what} {value / 1000:,.1f} ms" for what, value in zip(FIGURES, latency, strict=True))
             lines.append(f"from detection to {name}, a file: {figures}")
     return lines
 

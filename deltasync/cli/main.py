@@ -22,6 +22,7 @@ Mirror files and trees, locally or over SSH; the options are those of rsync.
   deltasync push  [OPTIONS] SRC... DEST    send to DEST, here or at another host
   deltasync pull  [OPTIONS] SRC... DEST    fetch: the same, the roles exchanged
   deltasync recover DIR                    finish interrupted patches in place
+  deltasync status [--json]                the running watches
   deltasync serve --stdio [--root DIR] [--read-only]
                                            the far end of both over SSH
   deltasync listen --root NAME=PATH[:ro]   the far end of both over TCP
@@ -93,6 +94,10 @@ def _dispatch(words: list[str]) -> int:
         from deltasync.cli.listen import listen
 
         return listen(rest)
+    if command == "status":
+        from deltasync.cli.status import status
+
+        return status(rest)
     if command == "pair":
         from deltasync.cli.pair import pair
 

@@ -16,6 +16,7 @@ from deltasync.cli.streams import STDERR, LineWriter
 from deltasync.engine.job import Direction, channel_of
 from deltasync.engine.live import WatchOptions
 from deltasync.errors import Interrupted, UsageError
+from deltasync.tree.names import shown
 from deltasync.wire.settings import Settings
 
 __all__ = ["transfer"]
@@ -62,15 +63,22 @@ def transfer(direction: Direction, words: Sequence[str], stop: StopEvent, ahead:
 
 def _watch(given: Given, output: OutputOptions, way: Route, live: tuple[Settings, WatchOptions], stop: StopEvent) -> int:
     """Run a push that watches; return the exit code."""
-    from deltasync.cli.live import LiveReport, destination_text
+    from deltasync.cli.live import LiveReport
+    from deltasync.cli.live_line import LiveLine
 
     settings, options = live
+    *sources, dest = map(shown, given.places)
     job = make_job(given, way, settings)
     channel = channel_of(job.remote)
     display = _display_maker(output, stop)
-    with LiveReport(output, channel, display, stop=stop, dest=destination_text(given)) as report, caught(stop, report.abandon):
+    line = LiveLine(sys.stderr) if display is _on_terminal else None
+    with (
+        LiveReport(output, channel, display, stop=stop, sources=sources, dest=dest, line=line) as report,
+        caught(stop, report.abandon),
+    ):
         try:
             report.open_log()
+            report.keep_standing()
             from deltasync.engine.watch import watch
 
             return report.ended(watch(job, options, report, stop))

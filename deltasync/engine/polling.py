@@ -27,6 +27,9 @@ class Schedule:
         detector: What watches and polls.
         rescan_s: About how often the whole tree is looked at.
         observer: Hears what is polled, and why, once for each reason.
+
+    Attributes:
+        mode: How changes are seen: `events`, `polling` or `mixed`; empty before it was told.
     """
 
     def __init__(self, detector: Detector, rescan_s: float, observer: LiveObserver) -> None:
@@ -35,7 +38,7 @@ class Schedule:
         self._observer = observer
         self._told: set[PollReason] = {PollReason.ASKED}
         self._seen_changes = -1
-        self._mode = ""
+        self.mode = ""
         self._rescan_at = 0.0
         self.scanned()
 
@@ -74,8 +77,8 @@ class Schedule:
         for why in sorted(polls.reasons() - self._told, key=lambda reason: reason.value):
             self._told.add(why)
             self._observer.note(self._line(why))
-        if mode != self._mode or anew:
-            self._mode = mode
+        if mode != self.mode or anew:
+            self.mode = mode
             self._observer.watching(mode, polls.tops())
 
     def _line(self, why: PollReason) -> str:

@@ -17,6 +17,7 @@ from deltasync.detect.guard import Guard, Why
 from deltasync.detect.polls import PollReason, Polls
 from deltasync.detect.sources import Sources
 from deltasync.detect.worklist import Batch, Mark
+from deltasync.engine.bulletin import Bulletin
 from deltasync.engine.connecting import Connector
 from deltasync.engine.handshake import ROUNDS, ask
 from deltasync.engine.job import Job, Summary, channel_of
@@ -131,6 +132,7 @@ class _Watch:
         self._marks = marks
         self._schedule = Schedule(detector, options.rescan_s, observer)
         self._told_overflow = False
+        self._bulletin = Bulletin(observer.standing, options.alive_s, marks.__len__)
         self._began_at = time.monotonic()
         self._sender = LiveSender(
             job, filters, detector.enter, self._check, observer.progress, deletes=options.deletes, may_delete=self._may_delete
@@ -144,6 +146,7 @@ class _Watch:
         self._guard.learn()
 
     def _check(self) -> None:
+        self._bulletin.tell()
         if self._stop.is_set():
             raise Interrupted("interrupted")
 
@@ -174,8 +177,10 @@ class _Watch:
                 self._observer.note(verdict.text)
                 self._sender.forget()
                 break
+            self._bulletin.tell()
             if not paused:
                 paused = True
+                self._bulletin.set(state="paused")
                 self._observer.paused(verdict.text)
             if self._stop.wait(SOURCE_POLL_S):
                 raise Interrupted("interrupted")
@@ -200,10 +205,13 @@ class _Watch:
         """Say once that the peer is away, and wait a while before it is tried again."""
         wait_s = BACKOFF_S[min(self._attempts, len(BACKOFF_S) - 1)]
         self._attempts += 1
+        self._bulletin.set(state="away")
         if not self._told_down:
             self._told_down = True
             self._observer.connection("down", str(error))
-        self._stop.wait(wait_s)
+        until = time.monotonic() + wait_s
+        while (left_s := until - time.monotonic()) > 0 and not self._stop.wait(max(min(left_s, self._bulletin.left_s()), 0.0)):
+            self._bulletin.tell()
 
     def _session(self) -> None:
         job = self._job
@@ -214,6 +222,7 @@ class _Watch:
                 self._told_down = False
                 self._connections += 1
                 self._observer.connection("up", "")
+                self._bulletin.set(state="syncing", reconnects=max(self._connections - 1, 0))
                 self._marks.wakes(peer.wake)
                 try:
                     result = self._sender.send_tree(tree, peer, self._reporter)
@@ -226,6 +235,7 @@ class _Watch:
                     self._round(peer, LiveSender.anew((), result.lost, 0.0), result.lost)
                 self._schedule.scanned()
                 self._schedule.tell(anew=True)
+                self._bulletin.set(state="watching", mode=self._schedule.mode)
                 self._rounds(peer)
                 self._sender.finish(peer, self._reporter)
                 peer.finish()
@@ -274,6 +284,7 @@ class _Watch:
         """Send what is marked, batch by batch, until the end is asked for."""
         while not self._stop.is_set():
             message = peer.idle(self._left_s)
+            self._bulletin.tell()
             if message is not None:
                 if not self._reporter.take(message):
                     raise RemoteProtocolError(f"the peer sent {type(message).__name__} while nothing was under way")
@@ -286,11 +297,13 @@ class _Watch:
                 self._round(peer, batch, ())
             self._look_unasked(peer)
             self._schedule.tell()
+            self._bulletin.set(mode=self._schedule.mode)
+            self._bulletin.tell()
 
     def _left_s(self) -> float:
         if self._stop.is_set() or self._marks.ended:
             return 0.0
-        return min(self._marks.left_s(), self._schedule.left_s())
+        return min(self._marks.left_s(), self._schedule.left_s(), self._bulletin.left_s())
 
     def _look_unasked(self, peer: Peer) -> None:
         """Poll what is to be polled, and look at the whole tree when it is time."""
@@ -349,7 +362,10 @@ class _Watch:
 
     def _count(self, result: RoundResult) -> None:
         total, done = self._total, result.tally.summary()
-        self._total = replace(done.after(total), channel=total.channel, engine=total.engine, cipher=total.cipher)
+        # What was considered is what the first sync considered: rounds look at some of it again.
+        considered = {name: getattr(total, name) or getattr(done, name) for name in ("files_total", "bytes_total")}
+        self._total = replace(done.after(total), channel=total.channel, engine=total.engine, cipher=total.cipher, **considered)
+        self._bulletin.set(files=self._total.files_sent)
 
     def _measure(self, batch: Batch, result: RoundResult) -> None:
         """Count how long the files of a batch took, and tell of it if it changed anything."""
@@ -367,5 +383,8 @@ class _Watch:
             self._sent.add(result.sent_at - seen_at)
             self._applied.add(result.applied_at - seen_at)
         offset_s = time.time() - time.monotonic()
-        detected_at = min(seen, default=result.sent_at) + offset_s
-        self._observer.batch(BatchDone(done, detected_at, result.sent_at + offset_s, result.applied_at + offset_s))
+        detected_at = min(seen, default=result.sent_at)
+        changes = done.entries_changed + done.files_deleted
+        applied_at = result.applied_at + offset_s
+        self._bulletin.set(batches=self._batches, last_at=applied_at, last_changes=changes, last_s=result.applied_at - detected_at)
+        self._observer.batch(BatchDone(done, detected_at + offset_s, result.sent_at + offset_s, applied_at))

@@ -29,14 +29,14 @@ def test_help_names_the_commands() -> None:
     """Each command that there is, and none that is not."""
     done = command("--help")
     assert (done.code, done.err) == (0, "")
-    assert re.findall(r"^  deltasync ([a-z]+)", done.out, re.MULTILINE) == ["push", "pull", "recover", "serve", "listen", "key"]
+    assert re.findall(r"^  deltasync ([a-z]+)", done.out, re.MULTILINE) == ["push", "pull", "recover", "status", "serve", "listen", "key"]
     assert all(len(line) <= 80 for line in done.out.splitlines())
 
 
 @pytest.mark.parametrize(
     "words",
     [
-        [], ["frobnicate"], ["--json"], ["-h"], ["--version", "x"], ["--help", "x"], ["listen"], ["status"], ["a\x1b\nb"],
+        [], ["frobnicate"], ["--json"], ["-h"], ["--version", "x"], ["--help", "x"], ["listen"], ["status", "x"], ["a\x1b\nb"],
     ],
 )  # fmt: skip
 def test_what_is_not_there_is_a_usage_error(words: list[str], capfd: pytest.CaptureFixture[str]) -> None:

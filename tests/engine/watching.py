@@ -15,7 +15,7 @@ import pytest
 
 from deltasync.engine.connecting import Connection, Connector
 from deltasync.engine.job import Job
-from deltasync.engine.live import BatchDone, Watched, WatchOptions
+from deltasync.engine.live import BatchDone, Standing, Watched, WatchOptions
 from deltasync.engine.marks import Marks
 from deltasync.engine.polling import Schedule
 from deltasync.engine.watch import watch
@@ -36,6 +36,7 @@ class LiveHeard(Heard):
     batches: list[BatchDone] = field(default_factory=list)
     connections: list[str] = field(default_factory=list)
     pauses: list[str] = field(default_factory=list)
+    standings: list[Standing] = field(default_factory=list)
     news: threading.Condition = field(default_factory=threading.Condition)
 
     def _tell(self, kept: list[Any], what: object) -> None:
@@ -58,6 +59,10 @@ class LiveHeard(Heard):
     def paused(self, reason: str) -> None:
         """Keep the reason."""
         self._tell(self.pauses, reason)
+
+    def standing(self, standing: Standing) -> None:
+        """Keep how it stands."""
+        self._tell(self.standings, standing)
 
     def note(self, text: str) -> None:
         """Keep a note."""
