@@ -18,7 +18,8 @@ from benchmarks.outcome import Outcome
 from benchmarks.results import Measured, keep
 from benchmarks.rows import rows
 from benchmarks.server import CIPHER, sshd
-from benchmarks.table import OUTCOME_HEAD, SPEED_HEAD, WRITTEN_HEAD, outcome_lines, speed_lines, written_lines
+from benchmarks.table import OUTCOME_HEAD, SPEED_HEAD, WATCHED_HEAD, WRITTEN_HEAD, outcome_lines, speed_lines, watched_lines, written_lines
+from benchmarks.watching import WATCHES, Seen, watches
 
 __all__ = ["main"]
 
@@ -32,13 +33,14 @@ def main(words: Sequence[str] | None = None) -> None:
     parser = _parser()
     chosen = parser.parse_args(words)
     all_rows = rows(chosen.large_mib << 20, chosen.cache)
-    others = (*KERNELS, MODES)
+    others = (*KERNELS, MODES, *WATCHES)
     unknown = [word for word in chosen.rows if not any(_is_meant(name, [word]) for name in (*(row.name for row in all_rows), *others))]
     if unknown:
         parser.error(f"no such row: {', '.join(unknown)}; there are {', '.join(row.name for row in all_rows)}, {', '.join(others)}")
     outcomes: list[Outcome] = []
     speeds: list[Speed] = []
     written: list[Written] = []
+    watched: list[Seen] = []
     try:
         _contests(
             [row for row in all_rows if _is_meant(row.name, chosen.rows) and (chosen.rows or not row.heavy)],
@@ -49,11 +51,12 @@ def main(words: Sequence[str] | None = None) -> None:
         _speeds([name for name in KERNELS if _is_meant(name, chosen.rows)], chosen.large_mib << 20, chosen.rounds, speeds)
         if MODES in chosen.rows:
             _modes(chosen.large_mib << 20, chosen.rounds, (chosen.work or [TEMPORARY])[0], written)
+        _watches([name for name in WATCHES if _is_meant(name, chosen.rows)], chosen.rounds, chosen.large_mib << 20, watched)
     finally:
-        measured = Measured(_machine(), {"large_mib": chosen.large_mib, "rounds": chosen.rounds}, outcomes, speeds, written)
+        measured = Measured(_machine(), {"large_mib": chosen.large_mib, "rounds": chosen.rounds}, outcomes, speeds, written, watched)
         if chosen.json:
             chosen.json.write_text(measured.as_json())
-        if chosen.results and (outcomes or speeds or written):
+        if chosen.results and (outcomes or speeds or written or watched):
             keep(measured, chosen.results)
 
 
@@ -107,6 +110,17 @@ def _modes(large_bytes: int, rounds: int, work: Path, written: list[Written]) ->
     for made in written_by_modes(large_bytes, rounds, work):
         print(*written_lines(made), sep="\n", flush=True)
         written += made
+
+
+def _watches(names: Sequence[str], rounds: int, large_bytes: int, watched: list[Seen]) -> None:
+    """Measure watches; what is measured is printed and added as it comes."""
+    if names:
+        print(f"\n{WATCHED_HEAD}", flush=True)
+    for name in names:
+        with tempfile.TemporaryDirectory(prefix="deltasync-bench-", dir=TMPFS if TMPFS.is_dir() else None) as place:
+            for seen in watches(name, Path(place), rounds, large_bytes=large_bytes):
+                print(*watched_lines([seen]), sep="\n", flush=True)
+                watched.append(seen)
 
 
 def _machine() -> dict[str, object]:

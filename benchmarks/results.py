@@ -13,7 +13,19 @@ from benchmarks.kernels import Speed
 from benchmarks.modes import Written
 from benchmarks.outcome import Outcome
 from benchmarks.plots import plot_growth, plot_ratios
-from benchmarks.table import OUTCOME_HEAD, SPEED_HEAD, UNIT_HEAD, WRITTEN_HEAD, outcome_lines, speed_lines, unit_lines, written_lines
+from benchmarks.table import (
+    OUTCOME_HEAD,
+    SPEED_HEAD,
+    UNIT_HEAD,
+    WATCHED_HEAD,
+    WRITTEN_HEAD,
+    outcome_lines,
+    speed_lines,
+    unit_lines,
+    watched_lines,
+    written_lines,
+)
+from benchmarks.watching import Seen
 
 __all__ = ["Measured", "keep"]
 
@@ -37,6 +49,7 @@ class Measured:
         outcomes: What the contestants of the rows took.
         speeds: What the kernels alone do.
         written: What the ways to change a large file write.
+        watched: What watches take.
     """
 
     machine: dict[str, object]
@@ -44,11 +57,13 @@ class Measured:
     outcomes: Sequence[Outcome]
     speeds: Sequence[Speed]
     written: Sequence[Written] = ()
+    watched: Sequence[Seen] = ()
 
     def as_json(self) -> str:
         """A file of all figures."""
         figures = {"outcomes": [one.as_json() for one in self.outcomes], "speeds": [one.as_json() for one in self.speeds]}
         figures["written"] = [one.as_json() for one in self.written]
+        figures["watched"] = [one.as_json() for one in self.watched]
         return json.dumps({"machine": self.machine, "asked": self.asked, **figures}, indent=1) + "\n"
 
 
@@ -59,6 +74,8 @@ def keep(measured: Measured, directory: Path) -> None:
     known = json.loads(figures.read_text(encoding="utf-8")) if figures.exists() else {}
     new_rows = {(one.row, one.filesystem) for one in measured.outcomes}
     new_works = {speed.work for speed in measured.speeds}
+    new_watches = {seen.row for seen in measured.watched}
+    watched = [_restored(Seen, one) for one in known.get("watched", []) if one["row"] not in new_watches]
     outcomes = [_restored(Outcome, one) for one in known.get("outcomes", []) if (one["row"], one["filesystem"]) not in new_rows]
     speeds = [_restored(Speed, one) for one in known.get("speeds", []) if one["work"] not in new_works]
     every = Measured(
@@ -67,6 +84,7 @@ def keep(measured: Measured, directory: Path) -> None:
         sorted([*outcomes, *measured.outcomes], key=lambda one: (one.row.partition("-")[0], one.row, one.filesystem)),
         sorted([*speeds, *measured.speeds], key=lambda speed: speed.work),
         measured.written or [_restored(Written, one) for one in known.get("written", [])],
+        sorted([*watched, *measured.watched], key=lambda seen: (seen.row, seen.median_s)),
     )
     figures.write_text(every.as_json(), encoding="utf-8")
     plots = _plots(every.outcomes, directory)
@@ -101,6 +119,8 @@ def _page(measured: Measured, plots: Sequence[str]) -> str:
         parts += ["", UNIT_HEAD, *unit_lines(growing)]
     if measured.written:
         parts += ["", WRITTEN_HEAD, *written_lines(measured.written)]
+    if measured.watched:
+        parts += ["", WATCHED_HEAD, *watched_lines(measured.watched)]
     if measured.speeds:
         parts += ["", SPEED_HEAD]
         for _, speeds in groupby(measured.speeds, key=lambda speed: speed.work):

@@ -7,8 +7,20 @@ from collections.abc import Iterable, Sequence
 from benchmarks.kernels import Speed
 from benchmarks.modes import Written
 from benchmarks.outcome import Outcome, compared
+from benchmarks.watching import Seen
 
-__all__ = ["OUTCOME_HEAD", "SPEED_HEAD", "UNIT_HEAD", "WRITTEN_HEAD", "outcome_lines", "speed_lines", "unit_lines", "written_lines"]
+__all__ = [
+    "OUTCOME_HEAD",
+    "SPEED_HEAD",
+    "UNIT_HEAD",
+    "WATCHED_HEAD",
+    "WRITTEN_HEAD",
+    "outcome_lines",
+    "speed_lines",
+    "unit_lines",
+    "watched_lines",
+    "written_lines",
+]
 
 OUTCOME_HEAD = """\
 | row | on | program | median s | of the better rsync | by round | bytes on the wire | of rsync's | CPU s near + far | MiB near, far |
@@ -20,6 +32,10 @@ SPEED_HEAD = """\
 UNIT_HEAD = """\
 | row | on | median s | ns for each file or byte | MiB near, far |
 |---|---|--:|--:|--:|"""
+
+WATCHED_HEAD = """\
+| row | program | median ms | 99th percentile | median us a file | itself: detection to sent | to applied, us a file |
+|---|---|--:|--:|--:|--:|--:|"""
 
 WRITTEN_HEAD = """\
 | way | on | median s | MiB written to the disk | of the file |
@@ -64,6 +80,16 @@ def written_lines(written: Sequence[Written]) -> list[str]:
     for one in written:
         share = f"{one.median_bytes / one.size:.4f}"
         lines.append(_line((one.contestant, one.filesystem, f"{one.median_s:.2f}", f"{one.median_bytes / (1 << 20):,.0f}", share)))
+    return lines
+
+
+def watched_lines(watched: Sequence[Seen]) -> list[str]:
+    """Return a line for each contestant that watches."""
+    lines = []
+    for one in watched:
+        own = [f"{us / one.files:,.0f}" if us else "" for us in (one.sent_us, one.applied_us)]
+        times = (f"{one.median_s * 1e3:,.1f}", f"{one.worst_s * 1e3:,.1f}", f"{one.median_s / one.files * 1e6:,.0f}")
+        lines.append(_line((one.row, one.contestant, *times, *own)))
     return lines
 
 

@@ -19,8 +19,19 @@ from benchmarks.modes import written_by_modes
 from benchmarks.outcome import Outcome, compared
 from benchmarks.plots import plot_growth, plot_ratios
 from benchmarks.results import Measured, keep
-from benchmarks.table import OUTCOME_HEAD, SPEED_HEAD, UNIT_HEAD, WRITTEN_HEAD, outcome_lines, speed_lines, unit_lines, written_lines
+from benchmarks.table import (
+    OUTCOME_HEAD,
+    SPEED_HEAD,
+    UNIT_HEAD,
+    WRITTEN_HEAD,
+    outcome_lines,
+    speed_lines,
+    unit_lines,
+    watched_lines,
+    written_lines,
+)
 from benchmarks.usage import Running, Usage, measured
+from benchmarks.watching import watches
 from deltasync._native import engine_name
 
 
@@ -188,3 +199,16 @@ def test_kernels_are_measured_with_one_thread_and_with_two(work: str, tmp_path: 
     threads = [speed.threads for speed in speeds if speed.program == ours]
     assert threads == ([1] if work == "kernel-handshakes" else list(THREADS))
     assert all(speed.work == work and len(speed.wall_s) == 2 and speed.median_a_second > 0 for speed in speeds)
+
+
+@pytest.mark.parametrize("row", ["watch-save", "watch-large-1g"])
+def test_a_watch_is_measured_from_outside(row: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From the change to the same bytes, and what the watch says itself; who is not installed does not compete."""
+    monkeypatch.setattr("benchmarks.watching.SAVES", 2)
+    monkeypatch.setattr("benchmarks.watching.SETTLED_S", 0.05)
+    monkeypatch.setattr("benchmarks.watching.shutil.which", lambda _: None)
+    [seen] = watches(row, tmp_path, 1, files=20, large_bytes=1 << 20)
+    assert (seen.row, seen.contestant) == (row, "deltasync tcp://")
+    assert all(0 < wall_s < 30 for wall_s in seen.wall_s)
+    assert 0 < seen.sent_us <= seen.applied_us
+    assert watched_lines([seen])[0].startswith(f"| {row} | deltasync tcp:// | ")
