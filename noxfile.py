@@ -118,6 +118,23 @@ def cuts(session: nox.Session) -> None:
 
 
 @nox.session
+def crash(session: nox.Session) -> None:
+    """Look at DELTASYNC_CRASH_STATES states, 100,000 unless set, of a simulated disk after power cuts; some ten minutes."""
+    install_project(session)
+    states = os.environ.get("DELTASYNC_CRASH_STATES", "100000")
+    session.run("pytest", "tests/patch/test_crashes.py", "--timeout=0", *session.posargs, env={"DELTASYNC_CRASH_STATES": states})
+
+
+@nox.session
+def kills(session: nox.Session) -> None:
+    """Kill pushes at each system call, and at DELTASYNC_KILLS moments, 300 unless set, beside `rsync --inplace`; half an hour."""
+    install_project(session)
+    kills = os.environ.get("DELTASYNC_KILLS", "300")
+    files = ("tests/engine/test_killing.py", "tests/test_kills.py")
+    session.run("pytest", *files, "-s", "--timeout=0", *session.posargs, env={"DELTASYNC_KILL_EVERY": "1", "DELTASYNC_KILLS": kills})
+
+
+@nox.session
 def power(session: nox.Session) -> None:
     """Cut the power of ext4 and XFS mounted from files 200 times each, or DELTASYNC_POWER_CUTS; needs root; a quarter of an hour."""
     install_project(session)

@@ -20,7 +20,23 @@ from tests.skips import CI_HEADING, NEEDS_HEADING, listed, objection
 from tests.sources import PROJECT, package_modules
 
 README: Final = (PROJECT / "README.md").read_text(encoding="utf-8")
-SESSIONS: Final = {"oracle", "sanitize", "tests", "lint", "types", "build", "docs", "bench", "fuzz", "parsers", "hostile", "cuts", "power"}
+SESSIONS: Final = {
+    "oracle",
+    "sanitize",
+    "tests",
+    "lint",
+    "types",
+    "build",
+    "docs",
+    "bench",
+    "fuzz",
+    "parsers",
+    "hostile",
+    "cuts",
+    "crash",
+    "kills",
+    "power",
+}
 
 
 def pyproject() -> dict[str, Any]:

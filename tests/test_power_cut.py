@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import random
 import shutil
-import struct
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -16,43 +14,12 @@ from pathlib import Path
 import pytest
 
 from tests.cli.commands import command
+from tests.disks import Disk, mounted
 from tests.sources import PROJECT
 
 pytestmark = [pytest.mark.needs("root"), pytest.mark.timeout(0 if "DELTASYNC_POWER_CUTS" in os.environ else 120)]
 
 CUTS = int(os.environ.get("DELTASYNC_POWER_CUTS", "2"))
-SHUTDOWN = 0x8004587D
-"""The ioctl that ends a filesystem as a power cut does (`EXT4_IOC_SHUTDOWN`, `XFS_IOC_GOINGDOWN`)."""
-NO_LOG_FLUSH = struct.pack("I", 2)
-
-
-class Disk:
-    """A filesystem mounted from a file."""
-
-    def __init__(self, base: Path, kind: str) -> None:
-        self.image, self.place = base / "image", base / "place"
-        self.place.mkdir()
-        with self.image.open("wb") as file:
-            file.truncate(400 << 20)
-        subprocess.run([f"mkfs.{kind}", "-q", self.image], check=True, stderr=subprocess.DEVNULL)
-        self.mount()
-
-    def mount(self) -> None:
-        """Mount it, as after a start of the machine."""
-        if subprocess.run(["mount", "-o", "loop", self.image, self.place], check=False, capture_output=True).returncode:
-            pytest.skip("needs loop")
-
-    def cut(self) -> None:
-        """Cut the power, and start again."""
-        fd = os.open(self.place, os.O_RDONLY)
-        fcntl.ioctl(fd, SHUTDOWN, NO_LOG_FLUSH)
-        os.close(fd)
-        subprocess.run(["umount", self.place], check=True)
-        self.mount()
-
-    def close(self) -> None:
-        """Unmount it."""
-        subprocess.run(["umount", self.place], check=False, capture_output=True)
 
 
 @pytest.fixture(params=["ext4", "xfs"])
@@ -60,9 +27,8 @@ def disk(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Disk]:
     """A disk of each kind."""
     if shutil.which(f"mkfs.{request.param}") is None:
         pytest.skip(f"needs mkfs.{request.param}")
-    made = Disk(tmp_path, request.param)
-    yield made
-    made.close()
+    with mounted(tmp_path / "disk", request.param) as made:
+        yield made
 
 
 def fill(source: Path, rng: random.Random) -> None:
@@ -109,3 +75,38 @@ def test_what_was_called_done_survives(disk: Disk, tmp_path: Path) -> None:
         else:
             assert all(found[name] in (content, new[name]) for name, content in old.items()), "a file is neither old nor new"
         old = found
+
+
+def test_what_is_patched_in_place_is_old_or_new(disk: Disk, tmp_path: Path) -> None:
+    """Cut in the middle of a patch in place, without `--fsync`, and recovered when the power is back; cut again after that."""
+    rng = random.Random(int(os.environ.get("DELTASYNC_CUTS_SEED", "1")))
+    source, dest = tmp_path / "source", disk.place / "dest"
+    source.mkdir()
+    (source / "large").write_bytes(rng.randbytes(8 << 20))
+    words = ("push", "--inplace", f"{source}/", str(dest))
+    assert command(*words).code == 0
+    os.sync()
+    for number in range(CUTS):
+        old = (dest / "large").read_bytes()
+        new = bytearray(old)
+        new[0:0] = rng.randbytes(1 + number % 2 * 5000)
+        new[4 << 20 : (4 << 20) + 1000] = rng.randbytes(1000)
+        (source / "large").write_bytes(new)
+        environment = {**os.environ, "PYTHONPATH": str(PROJECT)}
+        running = subprocess.Popen([sys.executable, "-m", "deltasync", *words], env=environment, stderr=subprocess.DEVNULL)
+        with suppress(subprocess.TimeoutExpired):
+            running.wait(rng.uniform(0.2, 0.6))
+        done = running.poll() == 0
+        alive = number % 2 == 1
+        if alive:
+            disk.power_off()
+        running.kill()
+        running.wait()
+        if not alive:
+            disk.power_off()
+        disk.power_on()
+        assert command("recover", str(dest)).code == 0
+        disk.cut()
+        found = (dest / "large").read_bytes()
+        assert found in (old, bytes(new)), "the file is neither old nor new"
+        assert not done or found == new, "it was called done"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Iterator
+from enum import Enum, auto
 
 from blake3 import blake3
 
@@ -103,27 +104,55 @@ class Windows:
                     moved = moved[take:]
 
     def is_ours(self, window: Window, payload: bytearray) -> bool:
-        """Tell whether each sector that a window destroys is as it was before, or as the window leaves it: nobody else wrote there."""
+        """Tell whether nobody else wrote where a window does.
+
+        Each sector is as it was before, or as the window leaves it. A process that was killed may have stopped within one: that one begins
+        as the window leaves it, and those before it have been written and those behind it have not.
+        """
+        written, stopped = True, False
+        for state in self._states(window, payload):
+            if state is _State.BEGUN and (stopped or not written):
+                return False
+            if state is _State.NEITHER or (state is _State.NEW and stopped):
+                return False
+            stopped = stopped or state is _State.BEGUN
+            written = written and state is not _State.OLD
+        return True
+
+    def _states(self, window: Window, payload: bytearray) -> Iterator[_State]:
+        """Yield the state of each sector that a window writes, in the order in which it does."""
         digests = memoryview(payload)[sum(write.length for write in window.writes if write.source in "ba") :]
         for at, content in self._contents(window, payload):
             found = memoryview(bytearray(len(content)))
             found = found[: read_at(self._disk, self._fd, at, found)]
             of_base = min(max(self._base_bytes - at, 0), len(content))
             for low, high in _sectors(at, at + of_base):
-                if not _is_either(found[low:high], content[low:high], bytes(digests[:_DIGEST_BYTES])):
-                    return False
+                old = bytes(digests[:_DIGEST_BYTES])
+                was_so = blake3(found[low:high]).digest(_DIGEST_BYTES) == old
+                yield _state(found[low:high], content[low:high], was_so=was_so)
                 digests = digests[_DIGEST_BYTES:]
             # Behind the base's end there was nothing, or what the system gives for that.
             for low, high in _sectors(at + of_base, at + len(content)):
                 beyond = found[of_base + low : of_base + high]
-                if beyond != content[of_base + low : of_base + low + len(beyond)] and any(beyond):
-                    return False
-        return True
+                yield _state(beyond, content[of_base + low : of_base + low + len(beyond)], was_so=not any(beyond))
 
 
-def _is_either(found: memoryview, new: memoryview, old: bytes) -> bool:
-    """Tell whether content is the new one, or has the digest of the old one."""
-    return found == new or blake3(found).digest(_DIGEST_BYTES) == old
+class _State(Enum):
+    """How a sector is found: as it was, as it shall be or both, begun as it shall be, or none of these."""
+
+    OLD = auto()
+    NEW = auto()
+    BOTH = auto()
+    BEGUN = auto()
+    NEITHER = auto()
+
+
+def _state(found: memoryview, new: memoryview, *, was_so: bool) -> _State:
+    if was_so:
+        return _State.BOTH if found == new else _State.OLD
+    if found == new:
+        return _State.NEW
+    return _State.BEGUN if found[:1] == new[:1] else _State.NEITHER
 
 
 def _sectors(start: int, end: int) -> Iterator[tuple[int, int]]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import random
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from deltasync.errors import ExitCode
 from deltasync.patch import inplace
 from deltasync.patch.journal import LIMITS
 from deltasync.patch.staging import Staged
+from tests.disks import mounted
 from tests.engine.runs import Heard, push
 
 SIZE = 3 << 20
@@ -205,14 +205,8 @@ def test_a_mode_that_is_not_possible_is_an_error(pair: Pair) -> None:
 @pytest.fixture
 def xfs(tmp_path: Path) -> Iterator[Path]:
     """A filesystem that shares content between files."""
-    image, place = tmp_path / "image", tmp_path / "xfs"
-    with image.open("wb") as file:
-        file.truncate(400 << 20)
-    subprocess.run(["mkfs.xfs", "-q", "-m", "reflink=1", image], check=True)
-    place.mkdir()
-    subprocess.run(["mount", "-o", "loop", image, place], check=True)
-    yield place
-    subprocess.run(["umount", place], check=True)
+    with mounted(tmp_path / "disk", "xfs", "-m", "reflink=1") as disk:
+        yield disk.place
 
 
 @pytest.mark.needs("root", "mkfs.xfs")

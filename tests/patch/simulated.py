@@ -246,13 +246,14 @@ class SimulatedDisk:
     def _store(self, file: _File, at: int, data: bytes) -> None:
         if at + len(data) > file.size:
             self._resize(file, at + len(data))
-        while data:
-            number, begin = divmod(at, SECTOR)
-            take = min(SECTOR - begin, len(data))
+        done = 0
+        while done < len(data):
+            number, begin = divmod(at + done, SECTOR)
+            take = min(SECTOR - begin, len(data) - done)
             old = file.sectors.get(number, bytes(SECTOR))
-            file.sectors[number] = old[:begin] + data[:take] + old[begin + take :]
+            file.sectors[number] = old[:begin] + data[done : done + take] + old[begin + take :]
             file.pending.append((number, file.sectors[number]))
-            at, data = at + take, data[take:]
+            done += take
         file.changes += 1
 
     def _resize(self, file: _File, size: int) -> None:
