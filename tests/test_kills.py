@@ -35,7 +35,7 @@ class Scene:
         self.source, self.dest, self._base = place / "source", place / "dest", place / "base"
         self.source.mkdir()
         self.dest.mkdir()
-        self.old = rng.randbytes(SIZE)
+        self.old = b"".join(rng.randbytes(1 << 20) for _ in range(SIZE >> 20))
         new = bytearray(self.old)
         for _ in range(SIZE // 100 // PIECE + 1):
             at, other = (rng.randrange(SIZE // PIECE) * PIECE for _ in range(2))
