@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from deltasync.engine.ground import Ground
-from deltasync.fs.journals import is_journal
+from deltasync.fs.journals import file_of, is_journal
 from deltasync.tree.names import join, shown
 
 __all__ = ["finish"]
@@ -25,7 +25,8 @@ def finish(ground: Ground, path: bytes, dir_fd: int, reserved: list[bytes]) -> N
 
     for name in journals:
         if ground.settings.dry_run:
-            ground.reporter.note(f"{shown(join(path, name))}: an interrupted patch stands here, which a real run finishes first")
+            file = file_of(dir_fd, name) or name
+            ground.reporter.note(f"{shown(join(path, file))}: an interrupted patch stands here, which a real run finishes first")
             continue
         try:
             met = recover(dir_fd, name)

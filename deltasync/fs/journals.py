@@ -22,6 +22,7 @@ from deltasync.tree.names import RESERVED_PREFIX, check_name
 __all__ = [
     "PAGE_BYTES",
     "Head",
+    "file_of",
     "is_decided",
     "is_journal",
     "is_quarantined",
@@ -117,3 +118,18 @@ def is_decided(dir_fd: int, name: bytes) -> bool:
         return True
     finally:
         os.close(fd)
+
+
+def file_of(dir_fd: int, journal: bytes) -> bytes | None:
+    """Return the name of the file that a journal is about, by its own word; None where it can't be told."""
+    try:
+        fd = os.open(journal, _OPEN, dir_fd=dir_fd)
+    except OSError:
+        return None
+    try:
+        head = unpacked_page(os.pread(fd, PAGE_BYTES, 0))
+    except OSError:
+        return None
+    finally:
+        os.close(fd)
+    return None if head is None or journal_name(head.name) != journal else head.name
