@@ -68,8 +68,10 @@ def test_another_file_under_the_name_is_left_alone(top: Path) -> None:
     """As when an editor has saved it anew meanwhile; also where it is gone."""
     for name in ("saved", "gone"):
         interrupt(top / name)
-        (top / name).unlink()
-    (top / "saved").write_bytes(OLD)
+    (top / "gone").unlink()
+    # Beside it first: a number that is free again is often given to the next file.
+    (top / "new").write_bytes(OLD)
+    (top / "new").rename(top / "saved")
     done = command("recover", top)
     assert (done.code, sorted(done.out.splitlines())) == (23, ["quarantined gone", "quarantined saved"])
     assert (top / "saved").read_bytes() == OLD
