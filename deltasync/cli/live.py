@@ -107,6 +107,7 @@ class LiveReport(Report):
 
     def watching(self, mode: Literal["events", "polling", "mixed"], polled: tuple[bytes, ...]) -> None:
         """See `engine.live.LiveObserver`."""
+        self._tell_counted()
         first, again, self._mode = self._mode is None, self._mode == mode, mode
         if self._options.json and not again:
             self._say(event("watching", mode=mode, polled=[shown(path) or "." for path in polled]))
@@ -115,6 +116,7 @@ class LiveReport(Report):
 
     def batch(self, batch: BatchDone) -> None:
         """See `engine.live.LiveObserver`."""
+        self._tell_counted()
         done = batch.done
         if self._options.json:
             times = {"detected_at": batch.detected_at, "sent_at": batch.sent_at, "applied_at": batch.applied_at}
@@ -139,6 +141,7 @@ class LiveReport(Report):
     def ended(self, watched: Watched) -> ExitCode:
         """Say what a watch has come to; return the exit code."""
         self._notifier.stopping()
+        self._tell_counted()
         done, options = watched.done, self._options
         if not options.json and not options.quiet:
             for line in _figures(watched):

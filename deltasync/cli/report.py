@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from types import TracebackType
@@ -22,6 +23,9 @@ from deltasync.errors import DeltasyncError, ExitCode, Problem, worst
 from deltasync.tree.names import shown
 
 __all__ = ["Display", "OutputOptions", "Report"]
+
+MAX_ALIKE = 20
+"""So many paths are named that failed for one reason which is not theirs alone; the others are counted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +99,7 @@ class Report:
         self._err = LineWriter(STDERR, stop)
         self._lost: set[str] = set()
         self._problems: list[Problem] = []
+        self._alike: Counter[str] = Counter()
         self._log: LineWriter | None = None
         self._log_descriptor = -1
         self._ended = False
@@ -142,7 +147,14 @@ class Report:
     def problem(self, problem: Problem) -> None:
         """See `engine.job.Observer`."""
         self._problems.append(problem)
-        self._complain(problem_line(problem.path, problem.error))
+        line = problem_line(problem.path, problem.error)
+        if problem.exit_code == ExitCode.LOCAL_IO and not self._options.verbose:
+            # A full disk fails every path alike: who reads that wants to know it, not to scroll.
+            self._alike[problem.error] += 1
+            if self._alike[problem.error] > MAX_ALIKE:
+                self._to_log(line)
+                return
+        self._complain(line)
 
     def note(self, text: str) -> None:
         """See `engine.job.Observer`."""
@@ -163,8 +175,17 @@ class Report:
         """See `engine.job.Observer`."""
         self._reached = reached
 
+    def _tell_counted(self) -> None:
+        """Say how many paths failed that were not named."""
+        for error, count in self._alike.items():
+            if count > MAX_ALIKE:
+                self._clear()
+                self._err.line(f"deltasync: {count - MAX_ALIKE:,} more paths: {shown(error)}; -v, --json and --log-file name them")
+        self._alike.clear()
+
     def finish(self, summary: Summary) -> ExitCode:
         """Say what a run has come to; return the exit code, which is another one if something could not be said."""
+        self._tell_counted()
         options = self._options
         if not options.json and not options.quiet and (options.verbose or options.stats):
             if options.stats:
@@ -179,6 +200,7 @@ class Report:
 
     def fail(self, error: Exception) -> ExitCode:
         """Say what ended a run; return the exit code."""
+        self._tell_counted()
         self._clear()
         if isinstance(error, DeltasyncError):
             line, code = failure_line(error)

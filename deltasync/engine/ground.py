@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Abilities", "BackupFailed", "Ground", "ModeImpossible", "ReceiverCounts"]
 
-_FULL = (errno.ENOSPC, errno.EDQUOT)
-"""A full disk is an error of the destination as a whole (exit 11), though the other paths go on."""
+_OF_DESTINATION = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+"""A full or read-only disk is an error of the destination as a whole (exit 11), though the other paths go on."""
 
 
 class ModeImpossible(OSError):
@@ -252,6 +252,6 @@ class Ground:
     def failed(self, directory: bytes, name: bytes, error: OSError | ValueError | OverflowError, deed: str) -> None:
         """Report that something could not be done with an entry."""
         path = join(directory, name) if name else directory
-        of_destination = isinstance(error, (ModeImpossible, NotDurable)) or (isinstance(error, OSError) and error.errno in _FULL)
+        of_destination = isinstance(error, (ModeImpossible, NotDurable)) or (isinstance(error, OSError) and error.errno in _OF_DESTINATION)
         code = ExitCode.LOCAL_IO if of_destination else ExitCode.PARTIAL
         self.reporter.problem(path or b".", reason(error, deed), code)

@@ -142,6 +142,33 @@ def test_a_run_that_fails_has_a_summary(
     assert said.err.splitlines() == ["deltasync: p: e", line]
 
 
+@pytest.mark.parametrize(("words", "named"), [("", 20), ("-q", 20), ("-v", 50), ("--json", 20)])
+def test_paths_that_fail_for_a_reason_not_their_own_are_counted(
+    words: str, named: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """A full disk is no reason for a thousand lines; what failed by itself is named in any case, and the log and `--json` name all."""
+
+    def full(job: Job, observer: Observer, stop: threading.Event) -> Summary:
+        problems = [Problem(b"%d" % number, "no space", ExitCode.LOCAL_IO) for number in range(50)]
+        problems += [Problem(b"own %d" % number, "no access") for number in range(50)]
+        for problem in problems:
+            observer.problem(problem)
+        return Summary(problems=tuple(problems), exit_code=ExitCode.LOCAL_IO)
+
+    FakeEngine(full).put_in_place(monkeypatch)
+    assert main(["push", *words.split(), "--log-file", str(tmp_path / "log"), "a", "b"]) == 11
+    said = capfd.readouterr()
+    lines = said.err.splitlines()
+    assert lines[: named + 50] == [
+        *(f"deltasync: {number}: no space" for number in range(named)),
+        *(f"deltasync: own {number}: no access" for number in range(50)),
+    ]
+    assert lines[named + 50 :] == (["deltasync: 30 more paths: no space; -v, --json and --log-file name them"] if named < 50 else [])
+    assert (tmp_path / "log").read_text().count("no space\n") == 50
+    if words == "--json":
+        assert len(json.loads(said.out)["problems"]) == 100
+
+
 def test_the_log_holds_everything(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
     """Items, problems, notes and totals, each with time and process, whatever is shown; a second run is appended."""
     engine = FakeEngine(_busy).put_in_place(monkeypatch)
