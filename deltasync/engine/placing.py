@@ -20,9 +20,12 @@ from deltasync.tree.names import join
 
 __all__ = ["Placing"]
 
+_OF_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EFBIG)
+"""With these the disk forbids it, and not the way in which the file was to be changed."""
+
 
 class Placing:
-    """Makes the places of large files.
+    """Makes the places of a large file.
 
     Args:
         ground: Where the receiver works.
@@ -34,6 +37,7 @@ class Placing:
         self._ground = ground
         self._deletions = deletions
         self._directory = directory
+        self._forbidden: OSError | None = None
 
     def staged(self, expected: Expected, entry: Entry) -> Staged:
         """Stage a new file, which is no base for a later run before it `becomes_partial`.
@@ -82,6 +86,8 @@ class Placing:
         """Stage a new file that can be filled in any order."""
         mode = self._ground.settings.update_mode
         if mode in ("clone", "inplace"):
+            if self._forbidden is not None and self._forbidden.errno in _OF_DISK:
+                raise self._forbidden
             raise ModeImpossible(errno.EOPNOTSUPP, f"--update-mode {mode} is not possible for it here; use auto or stage")
         staged = self.staged(expected, entry)
         try:
@@ -98,9 +104,9 @@ class Placing:
             staged = self.staged(expected, entry)
             if staged.share(base.fd):
                 return staged
-        except OSError:
-            # What is wrong here shows again when the file is staged in the other way.
-            pass
+        except OSError as error:
+            # What is wrong here shows again when the file is staged in the other way, if it may be.
+            self._forbidden = error
         if staged is not None:
             staged.abandon(keep=False)
         return None
@@ -115,9 +121,9 @@ class Placing:
             place = InPlace.create(self._directory(expected.directory), entry.name, entry.size, base.look.identity)
             if place.is_alone(base.fd) or wanted:
                 return place
-        except OSError:
-            # Whatever forbids it, a new file can be staged instead.
-            pass
+        except OSError as error:
+            # Whatever forbids it, a new file can be staged instead, if it may be.
+            self._forbidden = error
         if place is not None:
             place.abandon(keep=False)
         return None
