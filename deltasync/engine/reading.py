@@ -85,13 +85,21 @@ def read_small(dir_fd: int, name: bytes, entry: Entry) -> SmallFile | None:
             before = os.fstat(fd)
             if before.st_size > PACK_FILE_BYTES:
                 return None
-            content = os.pread(fd, before.st_size + 1, 0)
+            content = _all_of(fd, before.st_size + 1)
             after = os.fstat(fd)
             if len(content) == before.st_size and same_file(before, after):
                 return SmallFile(content, kept_time(after.st_mtime_ns), after.st_mode, after.st_ino)
         raise Changing
     finally:
         os.close(fd)
+
+
+def _all_of(fd: int, most: int) -> bytes:
+    """Read a file from its start: what the system gives in pieces as well."""
+    content = b""
+    while len(content) < most and (piece := os.pread(fd, most - len(content), len(content))):
+        content += piece
+    return content
 
 
 def read_exactly(fd: int, at: int, buffer: memoryview) -> None:

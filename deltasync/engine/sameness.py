@@ -15,6 +15,7 @@ from deltasync.engine.reading import OPEN_FLAGS, PACK_FILE_BYTES
 from deltasync.engine.streams import Expected
 from deltasync.fs.identity import Identity, look
 from deltasync.patch.attributes import Lost, apply_fd
+from deltasync.patch.kept import read_all
 from deltasync.patch.small import SmallFile, put_durably, put_together
 from deltasync.tree.entry import Entry
 
@@ -78,7 +79,8 @@ def stay(ground: Ground, dir_fd: int, expected: Expected, entry: Entry) -> Lost:
     fd = os.open(entry.name, OPEN_FLAGS, dir_fd=dir_fd)
     try:
         status = os.fstat(fd)
-        content = os.read(fd, entry.size + 1)
+        content = bytearray(status.st_size if Identity.of(status) == expected.identity else 0)
+        read_all(fd, 0, memoryview(content))
         if Identity.of(status) != expected.identity or Identity.of(os.fstat(fd)) != expected.identity:
             raise OSError(errno.EBUSY, "somebody changed it meanwhile; run again")
         attributes = ground.fresh(entry, expected.current)

@@ -6,7 +6,8 @@ import os
 import random
 import resource
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -50,18 +51,20 @@ class Small:
         for name, content in self.new.items():
             (source / os.fsdecode(name)).write_bytes(content)
 
-    def begin(self, free: int) -> None:
-        """Have the old files at the destination, one that is to be deleted, and so much room that is free."""
+    def begin(self, free: int | None) -> None:
+        """Have the old files at the destination, one that is to be deleted, and so much room that is free, or all there is."""
         (self.place / "ballast").unlink(missing_ok=True)
-        for name in os.listdir(self.dest):
-            if name != "done":
-                (self.dest / name).unlink()
+        for path in self.dest.iterdir():
+            if path.name != "done":
+                path.unlink()
         for name, content in self.old.items():
             (self.dest / os.fsdecode(name)).write_bytes(content)
             os.utime(self.dest / os.fsdecode(name), ns=(1, 1))
         (self.dest / "goes").touch()
         (self.dest / "done").mkdir(exist_ok=True)
         (self.dest / "done").chmod(0o700)
+        if free is None:
+            return
         room = os.statvfs(self.place)
         with (self.place / "ballast").open("wb") as ballast:
             os.posix_fallocate(ballast.fileno(), 0, room.f_bavail * room.f_frsize - free)
@@ -112,3 +115,58 @@ def test_a_disk_that_is_full_at_any_place(small: Small) -> None:
     small.begin(free)
     assert small.push(Heard()).exit_code is ExitCode.OK
     assert small.wrong(set()) == []
+
+
+@pytest.fixture(params=["new", "small", "stage"])
+def limited(request: pytest.FixtureRequest, tmp_path: Path) -> Small:
+    """The same on a disk with room, for those ways that have a file written from its start to its end."""
+    return Small(tmp_path, tmp_path / "source", request.param)
+
+
+def test_a_limit_of_the_size_of_files(limited: Small) -> None:
+    """What would be longer is named and stays what it is; all else is done."""
+    (limited.source / "short").write_bytes(b"short")
+    limited.new[b"short"] = b"short"
+
+    def run(most_bytes: int) -> tuple[ExitCode, list[tuple[bytes, str]]]:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (most_bytes, most_bytes))
+        heard = Heard()
+        return limited.push(heard).exit_code, [(problem.path, problem.error) for problem in heard.problems]
+
+    for most_bytes in (PAGE, STEP - 1, STEP, SIZE // 2, SIZE - 1, SIZE):
+        limited.begin(None)
+        wanted = {name for name, content in limited.new.items() if len(content) > most_bytes}
+        code, problems = in_child(partial(run, most_bytes))
+        assert {name for name, _ in problems} == wanted, problems
+        assert code is (ExitCode.PARTIAL if wanted else ExitCode.OK), problems
+        assert all("File too large" in error for _, error in problems), problems
+        assert limited.wrong(wanted) == [], problems
+
+
+@pytest.mark.needs("root")
+def test_a_part_that_is_read_only(tmp_path: Path) -> None:
+    """A filesystem inside the destination that can't be written to stays as it is; each path is named, and the rest is done."""
+    source, dest = tmp_path / "source", tmp_path / "dest"
+    for root, content in ((source, b"new"), (dest, b"old")):
+        (root / "sub").mkdir(parents=True)
+        (root / "f").write_bytes(content)
+    subprocess.run(["mount", "-t", "tmpfs", "none", dest / "sub"], check=True)
+    try:
+        for root, content in ((source, b"new!"), (dest, b"old")):
+            (root / "sub" / "small").write_bytes(content)
+            (root / "sub" / "large").write_bytes(content * 50_000)
+        (source / "sub" / "made").mkdir()
+        (dest / "sub" / "goes").touch()
+        subprocess.run(["mount", "-o", "remount,ro", dest / "sub"], check=True)
+        heard = Heard()
+        assert push(bytes(source) + b"/", dest, heard=heard, delete=True).exit_code is ExitCode.LOCAL_IO
+        assert {problem.path for problem in heard.problems} == {
+            b"sub",
+            *(b"sub/" + name for name in (b"small", b"large", b"made", b"goes")),
+        }
+        assert all("Read-only file system" in problem.error for problem in heard.problems)
+        assert (dest / "f").read_bytes() == b"new"
+        found = {path.name: path.read_bytes() for path in (dest / "sub").iterdir()}
+        assert found == {"small": b"old", "large": b"old" * 50_000, "goes": b""}
+    finally:
+        subprocess.run(["umount", dest / "sub"], check=True)
