@@ -120,6 +120,11 @@ class Deltas:
         return bool(self._asked)
 
     @property
+    def sending(self) -> bool:
+        """Whether the receiver waits for any file that it has not been sent to the end."""
+        return not all(asked.sent for asked in self._asked.values())
+
+    @property
     def ready(self) -> bool:
         """Whether `advance` would do something."""
         return self._errands.ready

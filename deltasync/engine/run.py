@@ -11,7 +11,7 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from deltasync._native import EngineMissing, choose
+from deltasync._native import EngineMissing, choose, engine_name
 from deltasync.engine.connecting import Connector
 from deltasync.engine.job import Job, Observer, Summary, channel_of
 from deltasync.errors import ConnectionLost, ExitCode, Interrupted, Problem, TransportError, Unanswered, UsageError
@@ -80,6 +80,7 @@ class _Attempts:
                     raise
                 if retries == self._job.retries:
                     raise self._final(error) from error
+                self._spend(self._last)
                 self._earlier, self._last = self.reached(), None
                 # What broke once may be broken again by whatever stands in its way; SSH brings the rest.
                 self._job = replace(self._job, data=None)
@@ -88,6 +89,19 @@ class _Attempts:
                 self._observer.again(f"{error}; trying again in {wait_s:g} s")
                 if self._stop.wait(wait_s):
                     raise Interrupted("interrupted") from error
+
+    def _spend(self, broken: Transfer | None) -> None:
+        """Let the attempts together delete no more than `--max-delete` allows."""
+        settings = self._job.settings
+        if broken is None or not settings.delete or settings.max_delete is None:
+            return
+        deleted = broken.deleted
+        if deleted is None:
+            self._observer.note("the connection broke when deletions may have begun: no more are made, so that --max-delete holds")
+        from msgspec.structs import replace as with_options
+
+        left = 0 if deleted is None else max(settings.max_delete - deleted, 0)
+        self._job = replace(self._job, settings=with_options(settings, max_delete=left))
 
     def _final(self, error: TransportError | Unanswered) -> TransportError | Unanswered:
         """Return an error that no attempt follows, with what to do about it; where no connection is made any more, SSH has said it."""
@@ -144,4 +158,10 @@ def _nothing_to_send(job: Job, observer: Observer, began_at: float) -> Summary:
     problems = tuple(Problem(source, "this source is not there") for source in job.sources)
     for problem in problems:
         observer.problem(problem)
-    return Summary(problems=problems, elapsed_s=time.monotonic() - began_at, channel=channel_of(job.remote), exit_code=ExitCode.PARTIAL)
+    return Summary(
+        problems=problems,
+        elapsed_s=time.monotonic() - began_at,
+        channel=channel_of(job.remote),
+        engine=engine_name() if job.engine == "auto" else job.engine,
+        exit_code=ExitCode.PARTIAL,
+    )

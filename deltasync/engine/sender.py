@@ -74,6 +74,7 @@ class Sender:
     Attributes:
         entries, files, file_bytes: What the scan has seen and sent.
         sent_at: When it had nothing left to send, by the monotonic clock.
+        sent_all: After a session that broke: whether the receiver may have had all it waited for, and have gone on to deletions.
     """
 
     def __init__(
@@ -97,6 +98,7 @@ class Sender:
         self._engine = engine
         self.entries = self.files = self.file_bytes = 0
         self.sent_at = time.monotonic()
+        self.sent_all = False
         self._sources = sources
         self._settings = settings
         self._watch = watch
@@ -195,6 +197,7 @@ class Sender:
         try:
             yield
         finally:
+            self.sent_all = self._scan is None and not self._ready and not self._contents.busy and not self._deltas.sending
             self._deltas.close()
             self._contents.close()
             pool.close()

@@ -52,6 +52,7 @@ class Transfer:
         self._began_at = began_at
         self._reporter = LocalReporter(observer)
         self._role: Sender | Receiver | None = None
+        self._sender: Sender | None = None
         self._sent = self._received = 0
         self._cipher = "none"
         self._channel = channel_of(job.remote)
@@ -88,6 +89,13 @@ class Transfer:
             exit_code=worst(*self._reporter.codes),
         )
 
+    @property
+    def deleted(self) -> int | None:
+        """How many entries an attempt that broke has deleted; None if that may be any number, which only the far end knows."""
+        if self._sender is not None:
+            return None if self._sender.sent_all else 0
+        return 0 if self._role is None else self._role.tally.receiver.files_deleted
+
     def _push(self, filters: Filters) -> None:
         from deltasync.detect.sources import Sources
         from deltasync.engine.sender import Sender
@@ -101,7 +109,7 @@ class Transfer:
                 return
             sender = Sender(sources, job.settings, filters, self._observer.progress, self._check, threads=job.threads, engine=job.engine)
             with closing(sender), self._session(Setup(True, (job.dest,), job.settings), sender.scan_ahead) as peer:
-                self._role = sender
+                self._role = self._sender = sender
                 sender.run(peer, self._reporter)
         finally:
             sources.close()

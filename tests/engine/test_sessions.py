@@ -14,6 +14,7 @@ import pytest
 from deltasync.channel.loopback import plain_links
 from deltasync.engine import run as running
 from deltasync.engine.connecting import Connection, Connector
+from deltasync.engine.contents import Contents
 from deltasync.engine.handshake import accept, ready
 from deltasync.engine.job import Direction, Job, Summary
 from deltasync.engine.peer import Peer
@@ -243,6 +244,43 @@ def test_what_all_attempts_have_done_adds_up(tree: Path, tmp_path: Path, monkeyp
     assert counts(run(job, heard, threading.Event())) == (6, 4, 6, CONTENT_BYTES, CONTENT_BYTES)
     assert heard.reached is None
     assert len(heard.problems) == 1
+
+
+@pytest.mark.parametrize("direction", ["push", "pull"])
+def test_all_attempts_together_keep_to_max_delete(
+    direction: Direction, tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each attempt deletes what those before it have left of the limit; where only the far end knew how much that is, nothing."""
+    cut(monkeypatch, times=2)
+    extras = [tmp_path / "dst" / f"extra{number}" for number in range(9)]
+    extras[0].parent.mkdir()
+    for extra in extras:
+        extra.touch()
+    job = Job(direction, (os.fsencode(tree) + b"/",), os.fsencode(tmp_path / "dst"), Settings(delete=True, max_delete=2))
+    heard = Heard()
+    assert run(job, heard, threading.Event()).exit_code == ExitCode.DELETION_GUARD
+    assert sum(extra.exists() for extra in extras) == 7
+    assert any("--max-delete holds" in note for note in heard.notes) == (direction == "push")
+
+
+def test_a_cut_before_any_deletion_takes_nothing_from_max_delete(tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While contents are still to be sent, nothing has been deleted."""
+    left = [None]
+    advance = Contents.advance
+
+    def broken(self: Contents) -> None:
+        if self.streaming and left:
+            left.pop()
+            raise ConnectionLost("cut")
+        advance(self)
+
+    monkeypatch.setattr(Contents, "advance", broken)
+    monkeypatch.setattr(running, "BACKOFF_S", (0.0,))
+    (tmp_path / "dst").mkdir()
+    (tmp_path / "dst" / "extra").touch()
+    job = Job("push", (os.fsencode(tree) + b"/",), os.fsencode(tmp_path / "dst"), Settings(delete=True, max_delete=2))
+    summary = run(job, Heard(), threading.Event())
+    assert (left, summary.exit_code, summary.files_deleted) == ([], ExitCode.OK, 1)
 
 
 def test_the_work_of_earlier_attempts_is_told_when_no_connection_is_made_again(
