@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from pathlib import Path
 
 import nox
@@ -132,6 +133,17 @@ def kills(session: nox.Session) -> None:
     kills = os.environ.get("DELTASYNC_KILLS", "300")
     files = ("tests/engine/test_killing.py", "tests/test_kills.py")
     session.run("pytest", *files, "-s", "--timeout=0", *session.posargs, env={"DELTASYNC_KILL_EVERY": "1", "DELTASYNC_KILLS": kills})
+
+
+@nox.session
+def soak(session: nox.Session) -> None:
+    """Work at random under a watch for ten minutes, or DELTASYNC_WATCH_MINUTES, from the seed DELTASYNC_WATCH_SEEDS on."""
+    install_project(session)
+    asked = {
+        "DELTASYNC_WATCH_MINUTES": os.environ.get("DELTASYNC_WATCH_MINUTES", "10"),
+        "DELTASYNC_WATCH_SEEDS": os.environ.get("DELTASYNC_WATCH_SEEDS", str(time.time_ns() >> 20)),
+    }
+    session.run("pytest", "tests/engine/test_watch_soak.py", "--timeout=0", "--log-cli-level=INFO", *session.posargs, env=asked)
 
 
 @nox.session

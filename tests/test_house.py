@@ -36,6 +36,7 @@ SESSIONS: Final = {
     "crash",
     "kills",
     "power",
+    "soak",
 }
 
 
