@@ -121,6 +121,29 @@ def test_a_listener_that_goes_away_and_comes_back(source: Path, tmp_path: Path) 
             second.close()
 
 
+def test_several_destinations(source: Path, tmp_path: Path) -> None:
+    """Each gets everything at its own pace; one that can never be made is told of and given up, which the exit code says in the end."""
+    dests = [tmp_path / "one", tmp_path / "absent" / "two", tmp_path / "three"]
+    words = ["push", "--watch", "--json", f"{source}/", str(dests[0]), "--also", str(dests[1]), "--also", str(dests[2])]
+    with Lines(start(*words)) as lines:
+        for dest in {lines.until("watching")["dest"], lines.until("watching")["dest"]} ^ {str(dests[0]), str(dests[2])}:
+            raise AssertionError(dest)
+        (source / "file").write_text("saved\n")
+        (source / "sub").rename(source / "renamed")
+        lines.batches(until=lambda: all((dest / "renamed" / "other").exists() for dest in (dests[0], dests[2])))
+        lines.process.send_signal(signal.SIGINT)
+        summary = lines.until("summary")
+        assert lines.process.wait() == summary["exit_code"] == 11
+        assert summary["files_sent"] >= 6
+        assert {event["dest"] for event in lines.seen if event["event"] == "batch"} == {str(dests[0]), str(dests[2])}
+        assert lines.process.stderr is not None
+        assert b"absent/two: given up: " in lines.process.stderr.read()
+    for dest in (dests[0], dests[2]):
+        assert (dest / "file").read_text() == "saved\n"
+        assert (dest / "renamed" / "other").read_text() == "more\n"
+    assert not dests[1].parent.exists()
+
+
 def test_what_a_person_reads(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A line when all is in sync, and the figures at the end; nothing on stdout; meanwhile `status` and systemd are told how it stands."""
     monkeypatch.setenv("DELTASYNC_HOME", str(tmp_path / "home"))
@@ -160,6 +183,8 @@ def test_what_a_person_reads(source: Path, tmp_path: Path, monkeypatch: pytest.M
         (("--settle", "5"), "--settle is for --watch"),
         (("--no-delete",), "--no-delete is for --watch"),
         (("--poll-interval", "1"), "--poll-interval is for --watch"),
+        (("--also", "x"), "--also is for --watch"),
+        (("--watch", "--also", "x", "--also", "x"), "named twice"),
         (("--watch", "--rescan-interval", "0"), "--rescan-interval"),
         (("--watch", "--delete", "--no-delete"), "contradict"),
         (("--watch", "--no-r"), "--recursive"),

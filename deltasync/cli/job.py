@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -25,7 +26,7 @@ from deltasync.tree.names import MAX_NAME_BYTES
 from deltasync.wire.content import MAX_BLOCK_BYTES, MIN_BLOCK_BYTES
 from deltasync.wire.settings import Settings
 
-__all__ = ["live_settings", "make_job", "output_options", "route_of", "settings_of"]
+__all__ = ["live_settings", "make_job", "make_jobs", "output_options", "route_of", "settings_of"]
 
 DEFAULT_RETRIES = 5
 MAX_PLACE_BYTES = 4095
@@ -132,7 +133,7 @@ def live_settings(given: Given, settings: Settings) -> tuple[Settings, WatchOpti
     """
     values = given.values
     if not values.get("watch"):
-        for name in ("settle", "poll_interval", "rescan_interval", "no_delete"):
+        for name in ("settle", "poll_interval", "rescan_interval", "no_delete", "also"):
             if values.get(name):
                 raise UsageError(f"--{name.replace('_', '-')} is for --watch")
         return None
@@ -181,6 +182,27 @@ def make_job(given: Given, way: Route, settings: Settings) -> Job:
         data=data_plan(values["data"], over_ssh=over_ssh),
         e2e=_pinned(values["e2e"], over_ssh=over_ssh),
     )
+
+
+def make_jobs(given: Given, way: Route, settings: Settings) -> list[Job]:
+    """Return the job of a watch, and the same for each `--also`.
+
+    Raises:
+        UsageError: A value is wrong, options don't go together, or a destination is named twice.
+        LocalFileError: A file of rules can't be read.
+    """
+    jobs = [make_job(given, way, settings)]
+    *sources, _ = map(parse_place, given.places)
+    values = given.values
+    if len({given.places[-1], *values["also"]}) <= len(values["also"]):
+        raise UsageError("--also: a destination is named twice")
+    for place in values["also"]:
+        other = route("push", sources, parse_place(place))
+        remote = None if other.host is None else _there(values, other.host)
+        over_ssh = isinstance(remote, Remote)
+        data, e2e = data_plan(values["data"], over_ssh=over_ssh), _pinned(values["e2e"], over_ssh=over_ssh)
+        jobs.append(replace(jobs[0], dest=other.dest, remote=remote, data=data, e2e=e2e))
+    return jobs
 
 
 def _pinned(key: str | None, *, over_ssh: bool) -> bytes | None:

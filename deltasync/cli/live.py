@@ -7,11 +7,12 @@ import os
 import threading
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from types import TracebackType
 from typing import Literal
 
 from deltasync.cli.jsonout import event
-from deltasync.cli.live_line import LiveLine, standing_text
+from deltasync.cli.live_line import LiveLine, standing_text, together
 from deltasync.cli.report import Display, OutputOptions, Report
 from deltasync.cli.systemd import Notifier
 from deltasync.engine.job import Summary
@@ -39,7 +40,7 @@ class LiveReport(Report):
         make_display: See there.
         stop: See there.
         sources: The sources, as the user wrote them.
-        dest: The destination.
+        dests: The destinations.
         line: Shows how it stands; None for nobody.
     """
 
@@ -51,54 +52,66 @@ class LiveReport(Report):
         stop: threading.Event,
         *,
         sources: Sequence[str],
-        dest: str,
+        dests: Sequence[str],
         line: LiveLine | None = None,
     ) -> None:
         super().__init__(options, channel, make_display, stop=stop)
-        self._dest = dest
+        self._dests = dests
+        self._dest = dests[0]
         self._sources = sources
-        self._mode: str | None = None
+        self._modes: dict[str, str] = {}
         self._line = line
-        self._standing: Standing | None = None
+        self._standings = dict.fromkeys(dests, Standing())
         self._since = time.time()
         self._notifier = Notifier()
-        self._file: StandingFile | None = None
+        self._files: dict[str, StandingFile] = {}
+
+    def at(self, dest: str) -> LiveReport:
+        """Return this, for what is said of one of the destinations next; by itself it is the first."""
+        self._dest = dest
+        return self
 
     def keep_standing(self) -> None:
-        """Keep a file that tells `deltasync status` how it stands."""
+        """Keep files that tell `deltasync status` how it stands."""
         try:
-            self._file = StandingFile()
+            for number, dest in enumerate(self._dests):
+                self._files[dest] = StandingFile(number)
         except OSError as error:
             self.note(f"`deltasync status` won't show this watch: {error.strerror or error}")
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         """See `Report`."""
         super().__exit__(kind, error, trace)
-        if self._file is not None:
-            self._file.close()
+        for file in self._files.values():
+            file.close()
 
     def standing(self, standing: Standing) -> None:
         """See `engine.live.LiveObserver`."""
-        self._standing = standing
-        self._notifier.standing(standing_text(standing), ready=standing.state == "watching")
-        if self._line is not None and standing.state != "syncing":
+        self._standings[self._dest] = standing
+        every = together(list(self._standings.values()))
+        self._notifier.standing(standing_text(every), ready=standing.state == "watching")
+        self._show(every)
+        file = self._files.get(self._dest)
+        if file is not None:
+            said = {"pid": os.getpid(), "sources": list(self._sources), "dest": self._dest, "since": self._since}
+            try:
+                file.write({**said, **dataclasses.asdict(standing)})
+            except OSError as error:
+                self._files.pop(self._dest).close()
+                self.note(f"`deltasync status` shows this watch no more: {error.strerror}")
+
+    def _show(self, standing: Standing) -> None:
+        # While the first sync of all runs, its progress is shown.
+        if self._line is not None and (standing.state != "syncing" or self._modes):
             if self._display is not None:
                 self._display.clear()
             self._line.show(standing)
-        if self._file is not None:
-            said = {"pid": os.getpid(), "sources": list(self._sources), "dest": self._dest, "since": self._since}
-            try:
-                self._file.write({**said, **dataclasses.asdict(standing)})
-            except OSError as error:
-                self._file.close()
-                self._file = None
-                self.note(f"`deltasync status` shows this watch no more: {error.strerror}")
 
     def note(self, text: str) -> None:
         """See `engine.job.Observer`."""
         super().note(text)
-        if self._line is not None and self._standing is not None and self._standing.state != "syncing":
-            self._line.show(self._standing)
+        if self._modes:
+            self._show(together(list(self._standings.values())))
 
     def _clear(self) -> None:
         super()._clear()
@@ -108,11 +121,16 @@ class LiveReport(Report):
     def watching(self, mode: Literal["events", "polling", "mixed"], polled: tuple[bytes, ...]) -> None:
         """See `engine.live.LiveObserver`."""
         self._tell_counted()
-        first, again, self._mode = self._mode is None, self._mode == mode, mode
-        if self._options.json and not again:
-            self._say(event("watching", mode=mode, polled=[shown(path) or "." for path in polled]))
-        elif first:
+        before = self._modes.get(self._dest)
+        self._modes[self._dest] = mode
+        if self._options.json:
+            if mode != before:
+                self._say(event("watching", mode=mode, polled=[shown(path) or "." for path in polled], **self._which()))
+        elif before is None:
             self.note(f"in sync with {self._dest}; watching for changes (Ctrl-C ends it)")
+
+    def _which(self) -> dict[str, str]:
+        return {"dest": self._dest} if len(self._dests) > 1 else {}
 
     def batch(self, batch: BatchDone) -> None:
         """See `engine.live.LiveObserver`."""
@@ -121,7 +139,7 @@ class LiveReport(Report):
         if self._options.json:
             times = {"detected_at": batch.detected_at, "sent_at": batch.sent_at, "applied_at": batch.applied_at}
             counts = {name: getattr(done, name) for name in COUNTED}
-            self._say(event("batch", **counts, **times))
+            self._say(event("batch", **counts, **times, **self._which()))
 
     def connection(self, state: Literal["up", "down"], why: str) -> None:
         """See `engine.live.LiveObserver`."""
@@ -129,7 +147,7 @@ class LiveReport(Report):
             self._say(event("connection", state=state, dest=self._dest))
         if state == "down":
             self.note(f"{self._dest} is away: {why}; trying again until it is back")
-        elif self._mode is not None:
+        elif self._dest in self._modes:
             self.note(f"{self._dest} is back")
 
     def paused(self, reason: str) -> None:
@@ -142,7 +160,7 @@ class LiveReport(Report):
         """Say what a watch has come to; return the exit code."""
         self._notifier.stopping()
         self._tell_counted()
-        done, options = watched.done, self._options
+        done, options = replace(watched.done, problems=tuple(self._problems)), self._options
         if not options.json and not options.quiet:
             for line in _figures(watched):
                 self._complain(f"deltasync: {line}")

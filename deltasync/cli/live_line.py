@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TextIO
 
 from deltasync.engine.live import Standing
 
-__all__ = ["LiveLine", "standing_text"]
+__all__ = ["LiveLine", "standing_text", "together"]
+
+_RANKED = ("paused", "away", "starting", "syncing", "watching")
 
 _WORDS = {"away": "the peer is away", "starting": "connecting", "syncing": "comparing"}
 
@@ -28,6 +31,14 @@ def standing_text(standing: Standing) -> str:
     if standing.reconnects:
         parts.append(f"{standing.reconnects:,} reconnects")
     return " · ".join(parts)
+
+
+def together(standings: Sequence[Standing]) -> Standing:
+    """Return how watches of several destinations stand: as the one that most needs a look, and what they have done in all."""
+    last = max(standings, key=lambda one: one.last_at)
+    sums = {name: sum(getattr(one, name) for one in standings) for name in ("queued", "files", "batches", "reconnects")}
+    worst = min(standings, key=lambda one: _RANKED.index(one.state))
+    return replace(last, state=worst.state, mode=worst.mode, **sums)
 
 
 class LiveLine:

@@ -182,6 +182,7 @@ def _watching() -> list[click.Parameter]:
         _value(WATCHING, "--settle", metavar="MS", kind=click.IntRange(0, 3_600_000), text="wait so long for the next change of a file"),
         _value(WATCHING, "--poll-interval", metavar="S", kind=click.FloatRange(0.01, 86_400), text="list all again and again"),
         _value(WATCHING, "--rescan-interval", metavar="S", kind=click.FloatRange(0.01, 31_536_000), text="look at the whole tree so often"),
+        _value(WATCHING, "--also", metavar="DEST", multiple=True, text="to this DEST, too; may be repeated"),
         _flag(WATCHING, "--no-delete", text="keep at DEST what is deleted or renamed"),
     ]
 

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 from collections.abc import Callable, Sequence
 
 from deltasync.channel.ahead import Ahead
-from deltasync.cli.job import live_settings, make_job, output_options, route_of, settings_of
+from deltasync.cli.job import live_settings, make_job, make_jobs, output_options, route_of, settings_of
 from deltasync.cli.options import Given, parse
 from deltasync.cli.places import Route
 from deltasync.cli.report import Display, OutputOptions, Report
 from deltasync.cli.signals import StopEvent, caught, raised
 from deltasync.cli.streams import STDERR, LineWriter
 from deltasync.engine.job import Direction, channel_of
-from deltasync.engine.live import WatchOptions
+from deltasync.engine.live import LiveObserver, WatchOptions
 from deltasync.errors import Interrupted, UsageError
 from deltasync.tree.names import shown
 from deltasync.wire.settings import Settings
@@ -65,23 +66,26 @@ def _watch(given: Given, output: OutputOptions, way: Route, live: tuple[Settings
     """Run a push that watches; return the exit code."""
     from deltasync.cli.live import LiveReport
     from deltasync.cli.live_line import LiveLine
+    from deltasync.cli.members import Member
 
     settings, options = live
-    *sources, dest = map(shown, given.places)
-    job = make_job(given, way, settings)
-    channel = channel_of(job.remote)
+    sources = [*map(shown, given.places[:-1])]
+    dests = [*map(shown, (given.places[-1], *given.values["also"]))]
+    jobs = make_jobs(given, way, settings)
     display = _display_maker(output, stop)
     line = LiveLine(sys.stderr) if display is _on_terminal else None
     with (
-        LiveReport(output, channel, display, stop=stop, sources=sources, dest=dest, line=line) as report,
+        LiveReport(output, channel_of(jobs[0].remote), display, stop=stop, sources=sources, dests=dests, line=line) as report,
         caught(stop, report.abandon),
     ):
         try:
             report.open_log()
             report.keep_standing()
-            from deltasync.engine.watch import watch
+            from deltasync.engine.watches import watch
 
-            return report.ended(watch(job, options, report, stop))
+            lock = threading.Lock()
+            members: list[LiveObserver] = [Member(report, dest, lock, first=dest == dests[0]) for dest in dests]
+            return report.ended(watch(jobs, options, members if len(members) > 1 else [report], stop))
         except UsageError:
             raise
         except Exception as error:  # noqa: BLE001 - a defect too ends in one line and a summary.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import stat
 from array import array
 from collections.abc import Callable, Iterator, Sequence
@@ -258,6 +259,15 @@ class Listing:
             if not (excluded is not None and excluded(name, stat.S_ISDIR(mode))) and (recursive or not stat.S_ISDIR(mode))
         ]
         return None if len(kept) == len(pairs) else kept
+
+    def changed_at(self, name: bytes) -> int:
+        """Return when an entry was last changed, content or attributes, whatever time it shows: its ctime in ns; 0 if it is gone."""
+        origin = 0 if self._origin is None else self._origin[name][0]
+        try:
+            return os.stat(name, dir_fd=self._fds.get(origin, next(iter(self._fds.values()))), follow_symlinks=False).st_ctime_ns
+        except OSError:
+            # It shows when it is looked at.
+            return 0
 
     def _missed(self, name: bytes, error: OSError) -> None:
         self.incomplete = self.incomplete or not isinstance(error, FileNotFoundError)

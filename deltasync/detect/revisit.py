@@ -361,7 +361,7 @@ class Revisit:
         there: set[bytes] = set()
         for at in range(0, len(listing.names), SLICE_ENTRIES):
             for rows, _, files, _ in listing.rows(listing.names[at : at + SLICE_ENTRIES]):
-                self._compare(rows, files.inodes, known, since_ns, differing, there)
+                self._compare(listing, rows, files.inodes, known, since_ns, differing, there)
                 for name, mode in zip(rows.name_list(), rows.mode_column(), strict=True):
                     if stat.S_ISDIR(mode) and self._mirror.directory(join(directory, name)) is not None:
                         further.append(join(directory, name))
@@ -371,6 +371,7 @@ class Revisit:
 
     def _compare(
         self,
+        listing: Listing,
         rows: Rows,
         inodes: Sequence[int],
         known: Mapping[bytes, bytes],
@@ -378,12 +379,12 @@ class Revisit:
         differing: dict[bytes, Dirty],
         there: set[bytes],
     ) -> None:
-        modes, mtimes_ns = rows.mode_column(), memoryview(rows.mtimes_ns).cast("q")
+        modes = rows.mode_column()
         # What has a time to come was hardly written since.
         until_ns = time.time_ns() + _AHEAD_NS
         for at, (name, row) in enumerate(rows_of(rows, inodes)):
             there.add(name)
-            written = since_ns <= mtimes_ns[at] <= until_ns and stat.S_ISREG(modes[at])
+            written = since_ns < _NEVER_NS and stat.S_ISREG(modes[at]) and since_ns <= listing.changed_at(name) <= until_ns
             if written or known.get(name) != row:
                 differing[name] = Dirty(Mark.LOOK | Mark.WRITTEN * written, math.inf, 0.0)
 

@@ -123,7 +123,9 @@ class WorkList:
         if known is None:
             self._dirty += 1
         else:
-            mark, seen_at, wait_s = mark | known.mark, known.seen_at, min(wait_s, known.wait_s)
+            # What is there again is not gone.
+            gone = mark & Mark.GONE
+            mark, seen_at, wait_s = (mark | known.mark) & ~Mark.GONE | gone, known.seen_at, min(wait_s, known.wait_s)
         names[name] = Dirty(mark, seen_at, due_at, wait_s)
         self._hasten(due_at)
         if len(names) > MAX_NAMES:
@@ -228,12 +230,22 @@ class WorkList:
             self.doubt_everything(batch.everything, now)
         for old, new in batch.renames:
             self.mark(*split(old), Mark.LOOK, now)
-            self.mark(*split(new), Mark.LOOK | Mark.WRITTEN | Mark.TREE, now)
+            self.mark_again(new, Mark.LOOK | Mark.WRITTEN | Mark.TREE, now)
         for directory, names in batch.names.items():
             for name, dirty in names.items():
-                self.mark(directory, name, dirty.mark, now)
+                self.mark_again(join(directory, name), dirty.mark, now)
         for directory, since in batch.directories.items():
-            self.list_directory(directory, since, now)
+            self.list_directory(self._now_at(directory), since, now)
+
+    def mark_again(self, path: bytes, mark: Mark, now: float, wait_s: float = 0.0) -> None:
+        """Mark an entry of a batch that was taken, at the path that it has by the renames that came since."""
+        self.mark(*split(self._now_at(path)), mark, now, wait_s)
+
+    def _now_at(self, path: bytes) -> bytes:
+        for old, new in self._work.renames:
+            if path == old or path.startswith(old + b"/"):
+                path = new + path[len(old) :]
+        return path
 
     def take(self, now: float) -> Batch | None:
         """Return what is due, and forget it; None if nothing is."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import threading
 from typing import NamedTuple
 
 __all__ = ["Latencies", "Latency"]
@@ -21,9 +22,10 @@ class Latency(NamedTuple):
 
 
 class Latencies:
-    """Counts durations."""
+    """Counts durations; safe for use by several threads."""
 
     def __init__(self) -> None:
+        self._lock = threading.Lock()
         self._counts = [0] * CLASSES
         self._count = 0
         self._sum_us = 0.0
@@ -31,9 +33,10 @@ class Latencies:
     def add(self, duration_s: float, count: int = 1) -> None:
         """Count `count` files that took a duration in seconds."""
         duration_us = max(duration_s * 1e6, 1.0)
-        self._counts[min(int(math.log(duration_us, STEP)), CLASSES - 1)] += count
-        self._count += count
-        self._sum_us += duration_us * count
+        with self._lock:
+            self._counts[min(int(math.log(duration_us, STEP)), CLASSES - 1)] += count
+            self._count += count
+            self._sum_us += duration_us * count
 
     def figures(self) -> Latency:
         """Return the mean, the median and the 99th percentile."""

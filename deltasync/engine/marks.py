@@ -63,6 +63,14 @@ class Marks:
         if changed:
             self._wake()
 
+    def mark_again(self, path: bytes, mark: Mark, wait_s: float) -> None:
+        """Have an entry of a batch that was taken looked at again, wherever it is by now."""
+        with self._lock:
+            self._list.mark_again(path, mark, self._clock(), wait_s)
+            changed = self._changed()
+        if changed:
+            self._wake()
+
     def touch(self, directory: bytes) -> None:
         """See `Sink`."""
         with self._lock:

@@ -14,7 +14,6 @@ from deltasync._native import engine_name
 from deltasync.channel.moving import MovingLink
 from deltasync.detect.detector import Detector
 from deltasync.detect.guard import Guard, Why
-from deltasync.detect.polls import PollReason, Polls
 from deltasync.detect.sources import Sources
 from deltasync.detect.worklist import Batch, Mark
 from deltasync.engine.bulletin import Bulletin
@@ -35,16 +34,15 @@ from deltasync.errors import (
     Interrupted,
     RemoteProtocolError,
     SourceTrouble,
-    UsageError,
 )
 from deltasync.tree.filters import Filters
 from deltasync.tree.names import join, split
 from deltasync.wire.messages import Setup
 
 if TYPE_CHECKING:
-    from deltasync.detect.inotify import Inotify
+    pass
 
-__all__ = ["watch"]
+__all__ = ["Watch"]
 
 SOURCE_POLL_S = 0.5
 """How often it is looked whether a source is back."""
@@ -54,46 +52,6 @@ VANISHED_S = 0.01
 """How long a directory that is not in its place may need to show up in another."""
 GRACE_S = 0.5
 """How long a round may go on when the user asks for the end."""
-
-
-def watch(job: Job, options: WatchOptions, observer: LiveObserver, stop: threading.Event) -> Watched:
-    """Push until `stop` is set.
-
-    Args:
-        job: What to push, and where.
-        options: How changes are watched.
-        observer: Hears of everything.
-        stop: Set to end; it ends within a second.
-
-    Raises:
-        UsageError: A filter rule is malformed.
-        DeltasyncError: What no further attempt can mend.
-    """
-    try:
-        filters = Filters.from_wire(job.settings.rules)
-    except ValueError as error:
-        raise UsageError(f"a filter rule is malformed: {error}") from error
-    marks = Marks(options.settle_s)
-    inotify = None if options.poll_s is not None else _inotify(marks, filters)
-    detector = Detector(inotify, Polls(options.poll_s), None if options.poll_s is None else PollReason.ASKED)
-    try:
-        return _Watch(job, options, observer, stop, filters, marks, detector).run()
-    finally:
-        if inotify is not None:
-            inotify.close()
-
-
-def _inotify(marks: Marks, filters: Filters) -> Inotify | None:
-    """Return the kernel's events, begun; None where there are none to be had."""
-    try:
-        from deltasync.detect.inotify import Inotify
-
-        inotify = Inotify(marks, filters)
-    except (OSError, ImportError):
-        # Another system, or no instance is left: everything is polled, and the user is told.
-        return None
-    inotify.start()
-    return inotify
 
 
 class _LateStop(threading.Event):
@@ -113,8 +71,19 @@ class _LateStop(threading.Event):
         return time.monotonic() - self._asked_at > GRACE_S
 
 
-class _Watch:
-    """One watch, over all the sessions that it takes."""
+class Watch:
+    """The watch for one destination, over all the sessions that it takes.
+
+    Args:
+        job: What to push, and where.
+        options: How changes are watched.
+        observer: Hears of everything.
+        stop: Set to end; it ends within a second.
+        filters: The rules of the job.
+        marks: What the events mark for this destination.
+        detector: What watches the directories that are listed.
+        latencies: Count how long files take until they have been sent, and until they are in place.
+    """
 
     def __init__(
         self,
@@ -125,6 +94,7 @@ class _Watch:
         filters: Filters,
         marks: Marks,
         detector: Detector,
+        latencies: tuple[Latencies, Latencies],
     ) -> None:
         self._job = job
         self._observer = observer
@@ -139,7 +109,7 @@ class _Watch:
         )
         self._reporter = LiveReporter(observer)
         self._total = Summary(channel=channel_of(job.remote), engine=engine_name() if job.engine == "auto" else job.engine)
-        self._sent, self._applied = Latencies(), Latencies()
+        self._sent, self._applied = latencies
         self._attempts = self._batches = self._connections = 0
         self._told_down = False
         self._guard = Guard(job.sources, may_be_empty=job.settings.force_empty)
@@ -151,7 +121,11 @@ class _Watch:
             raise Interrupted("interrupted")
 
     def run(self) -> Watched:
-        """Watch until the end is asked for."""
+        """Watch until the end is asked for.
+
+        Raises:
+            DeltasyncError: What no further attempt can mend.
+        """
         while not self._stop.is_set():
             try:
                 self._await_source()
@@ -195,9 +169,9 @@ class _Watch:
             raise SourceTrouble(verdict.text)
 
     def _may_pass(self, error: DeltasyncError) -> bool:
-        """Tell whether what ended a session may be mended by waiting: the peer is away, or, once it was there, has trouble of its own."""
+        """Tell whether what ended a session may be mended by waiting: the peer is away, or, once it was in sync, has trouble of its own."""
         passing = {ExitCode.CONNECTION, ExitCode.TIMEOUT, ExitCode.INTERRUPTED}
-        if self._connections:
+        if self._schedule.mode:
             passing.add(ExitCode.LOCAL_IO)
         return error.exit_code in passing
 
@@ -342,7 +316,7 @@ class _Watch:
         for directory, names in result.vanished:
             self._marks.mark(*split(directory), Mark.LOOK, VANISHED_S)
             for name, mark in names.items():
-                self._marks.mark(directory, name, mark, VANISHED_S)
+                self._marks.mark_again(join(directory, name), mark, VANISHED_S)
         if result.again or result.lost:
             self._round(peer, LiveSender.anew(result.again, result.lost, time.monotonic()), result.lost)
         return result
@@ -356,9 +330,8 @@ class _Watch:
                 self._reporter.succeeded(path)
         for path, wait_s in failed:
             if path not in (b"", b"."):
-                directory, name = split(path)
                 self._sender.mirror.doubt(path)
-                self._marks.mark(directory, name, Mark.LOOK | Mark.WRITTEN | Mark.TREE, wait_s)
+                self._marks.mark_again(path, Mark.LOOK | Mark.WRITTEN | Mark.TREE, wait_s)
 
     def _count(self, result: RoundResult) -> None:
         total, done = self._total, result.tally.summary()

@@ -31,12 +31,12 @@ def everything(work: WorkList) -> list[Batch]:
 
 @given(st.lists(st.tuples(PATHS, st.sampled_from(list(Mark)), st.floats(0, 0.2)), max_size=30))
 def test_every_mark_is_taken_once(marks: list[tuple[bytes, Mark, float]]) -> None:
-    """What is marked comes in a batch, with all that was asked of it, and never twice."""
+    """What is marked comes in a batch, with all that was asked of it, and never twice; what is there again is not gone."""
     work = WorkList()
     asked: dict[bytes, Mark] = {}
     for now, (path, mark, wait_s) in enumerate(marks):
         work.mark(*split(path), mark, now / 1000, wait_s)
-        asked[path] = asked.get(path, Mark(0)) | mark
+        asked[path] = asked.get(path, Mark(0)) & ~Mark.GONE | mark
     taken: dict[bytes, Mark] = {}
     for batch in everything(work):
         for directory, names in batch.names.items():
@@ -153,3 +153,31 @@ def test_what_is_given_back_comes_again() -> None:
     for path in (b"d/x", b"a", b"b", b"e/any"):
         assert any(covers(one, path) for one in again)
     assert any(one.names.get(b"", {}).get(b"b") and one.names[b""][b"b"].mark & Mark.TREE for one in again)
+
+
+def test_what_is_marked_again_follows_the_renames_that_came_since() -> None:
+    """A batch that could not be done, or a directory that was not there any more, is looked for where it is now."""
+    work = WorkList()
+    work.mark(b"d", b"f", Mark.LOOK | Mark.WRITTEN, 0.0)
+    batch = work.take(0.0)
+    assert batch is not None
+    work.rename(b"d", b"e", 1.0)
+    work.rename(b"e/f", b"g", 1.0)
+    work.give_back(batch, 2.0)
+    work.mark_again(b"d/other", Mark.LOOK, 2.0)
+    again = work.take(9.0)
+    assert again is not None
+    assert again.names[b""][b"g"].mark & Mark.WRITTEN
+    assert b"other" in again.names[b"e"]
+    assert b"d" not in again.names
+
+
+def test_what_is_there_again_is_not_held_as_gone() -> None:
+    """Many deletions are gathered, but a name that was made anew goes out."""
+    work = WorkList()
+    for number in range(50):
+        work.mark(b"", b"%d" % number, Mark.LOOK | Mark.GONE, 0.0)
+    work.mark(b"", b"7", Mark.LOOK | Mark.WRITTEN, 0.0)
+    batch = work.take(0.1)
+    assert batch is not None
+    assert [*batch.names[b""]] == [b"7"]

@@ -50,6 +50,25 @@ def test_everything_is_polled_if_that_is_asked_for(trees: tuple[Path, Path]) -> 
     assert not watching.heard.notes
 
 
+@pytest.mark.parametrize("options", [WatchOptions(poll_s=0.05), WatchOptions()])
+def test_what_was_written_under_its_old_time_is_found(
+    trees: tuple[Path, Path], options: WatchOptions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By polling, and by the look after events were lost: the kernel's own time of the change tells."""
+    source, dest = trees
+    file = source / "d0" / "f"
+    os.utime(file, ns=(1, 1))
+    with Watching(source, dest, options) as watching:
+        with monkeypatch.context() as patch:
+            patch.setattr(Marks, "mark", lambda *_: None)
+            file.write_bytes(b"X")
+            os.utime(file, ns=(1, 1))
+            (source / "last").mkdir()
+            watching.until_heard()
+        watching.overflow()
+        watching.until(lambda: (dest / "d0" / "f").read_bytes() == b"X")
+
+
 def test_a_poll_sends_nothing_where_nothing_changed(trees: tuple[Path, Path]) -> None:
     """Not even the attributes of directories."""
     source, dest = trees

@@ -18,7 +18,7 @@ from deltasync.engine.job import Job
 from deltasync.engine.live import BatchDone, Standing, Watched, WatchOptions
 from deltasync.engine.marks import Marks
 from deltasync.engine.polling import Schedule
-from deltasync.engine.watch import watch
+from deltasync.engine.watches import watch
 from deltasync.wire.settings import Settings
 from tests.engine.runs import Heard
 from tests.engine.trees import snapshot
@@ -114,9 +114,9 @@ class Watching:
         try:
             with pytest.MonkeyPatch.context() as patch:
                 patch.setattr("deltasync.engine.watch.Connector", SeenConnector)
-                patch.setattr("deltasync.engine.watch.Marks", SeenMarks)
+                patch.setattr("deltasync.engine.watches.Marks", SeenMarks)
                 patch.setattr("deltasync.engine.watch.Schedule", SeenSchedule)
-                self.result = watch(self._job, self._options, self.heard, self.stop)
+                self.result = watch([self._job], self._options, [self.heard], self.stop)
         except BaseException as error:  # noqa: BLE001 - the test's thread raises it.
             self.error = error
             with self.heard.news:
