@@ -53,7 +53,7 @@ class Placing:
         candidate, mode = base.candidate, self._ground.settings.update_mode
         may_adopt = candidate is not None and (candidate.partial or (candidate.goes and self._deletions.may_take))
         return Places(
-            stage=lambda: self._stretched(expected, entry),
+            stage=lambda: self._stretched(expected, entry, base),
             keep=(lambda: self._kept(expected, entry, base)) if candidate is None and self._ground.backups is None else None,
             adopt=(lambda: self._adopted(expected, entry, base)) if may_adopt else None,
             clone=(lambda: self._cloned(expected, entry, base)) if mode in ("auto", "clone") else None,
@@ -82,10 +82,10 @@ class Placing:
         with root.dir(expected.directory) as lease:
             self._ground.save(expected.directory, lease.fd, entry.name, stays=True)
 
-    def _stretched(self, expected: Expected, entry: Entry) -> Staged:
-        """Stage a new file that can be filled in any order."""
+    def _stretched(self, expected: Expected, entry: Entry, base: Base) -> Staged:
+        """Stage a new file that can be filled in any order; what was not here before is no patch, whatever the user demands of these."""
         mode = self._ground.settings.update_mode
-        if mode in ("clone", "inplace"):
+        if base.candidate is None and mode in ("clone", "inplace"):
             if self._forbidden is not None and self._forbidden.errno in _OF_DISK:
                 raise self._forbidden
             raise ModeImpossible(errno.EOPNOTSUPP, f"--update-mode {mode} is not possible for it here; use auto or stage")

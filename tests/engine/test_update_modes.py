@@ -160,6 +160,20 @@ def test_any_change_can_be_made_in_place(
     assert pair.there.stat().st_ino == inode
 
 
+@pytest.mark.parametrize("delete", [False, True])
+@pytest.mark.parametrize("mode", ["inplace", "clone"])
+def test_a_new_file_is_no_patch_at_the_users_word(pair: Pair, rng: random.Random, mode: str, delete: bool) -> None:
+    """Neither one with a base under another name nor one without: each is made, though nothing can be changed where it stands."""
+    pair.there.rename(pair.dest / "file2")
+    (pair.source / "apart").write_bytes(rng.randbytes(SIZE - 1000))
+    heard = Heard()
+    summary = push(bytes(pair.source) + b"/", pair.dest, heard=heard, update_mode=mode, delete=delete)
+    assert (heard.problems, summary.exit_code) == ([], ExitCode.OK)
+    assert pair.there.read_bytes() == pair.new
+    assert summary.literal_bytes < SIZE + 100_000
+    assert (pair.dest / "apart").read_bytes() == (pair.source / "apart").read_bytes()
+
+
 def test_staged_at_the_users_word(pair: Pair) -> None:
     """Also a large file."""
     inode = pair.there.stat().st_ino
