@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import errno
 import os
 import re
 import shlex
@@ -198,7 +199,7 @@ def test_an_ellipsis_stands_for_lines_or_for_text_within_a_line(shown: str, prin
 
 
 MESSAGES: Final = "docs/troubleshooting.md"
-SAID_BY_OTHERS: Final = {"No space left on device"}
+SAID_BY_OTHERS: Final = {os.strerror(number) for number in errno.errorcode}
 """Messages of the system, which stand in no module of the package."""
 
 

@@ -13,7 +13,7 @@ import msgspec
 from deltasync.channel.address import TCP_PORT, Remote, TcpAddress, TcpRemote
 from deltasync.cli.data import data_plan
 from deltasync.cli.filtering import FilterOption, wire_rules
-from deltasync.cli.options import ARCHIVE, FILTERS, Given
+from deltasync.cli.options import ARCHIVE, DELETE_WHEN, FILTERS, Given
 from deltasync.cli.places import Host, Route, parse_place, route
 from deltasync.cli.rates import parse_rate, parse_size, size
 from deltasync.cli.remote import remote_of
@@ -30,6 +30,7 @@ __all__ = ["live_settings", "make_job", "make_jobs", "output_options", "route_of
 
 DEFAULT_RETRIES = 5
 MAX_PLACE_BYTES = 4095
+MAX_SIZE_BYTES = 1 << 62
 LIVE_TIMEOUT_S = 45.0
 """Longest silence of the peer of a watch, unless `--timeout` says another: it gives a sign of life every 15 s."""
 
@@ -76,10 +77,11 @@ def settings_of(given: Given, output: OutputOptions) -> Settings:
     """
     values = given.values
     archive = _archive(given)
-    if values["delete"] and not archive["recursive"]:
+    if _deletes(values) and not archive["recursive"]:
         raise UsageError("--delete does not work without --recursive")
     if not math.isfinite(values["timeout"] or 0.0):
         raise UsageError("--timeout: a number of seconds; 0 is no limit")
+    max_bytes, min_bytes = (_size(values, name) for name in ("max_size", "min_size"))
     try:
         bwlimit_bytes_s = parse_rate(values["bwlimit"]) if values["bwlimit"] is not None else 0
     except ValueError as error:
@@ -92,11 +94,14 @@ def settings_of(given: Given, output: OutputOptions) -> Settings:
         raise UsageError(f"--block-size: from {MIN_BLOCK_BYTES} bytes to {size(MAX_BLOCK_BYTES)}")
     names = (
         "hard_links", "sparse", "numeric_ids", "mkpath", "checksum", "ignore_times", "size_only", "update", "existing",
-        "ignore_existing", "delete", "max_delete", "force_empty", "dry_run", "fsync",
+        "ignore_existing", "max_delete", "force_empty", "dry_run", "fsync", "omit_dir_times", "omit_link_times",
     )  # fmt: skip
     chosen: dict[str, Any] = archive | {name: values[name] for name in names}
     return Settings(
         **chosen,
+        delete=_deletes(values),
+        max_bytes=max_bytes,
+        min_bytes=min_bytes or 0,
         itemize=output.wants_items,
         compress=_last(given, {"compress": "always", "no-compress": "never"}) or "auto",
         bwlimit_bytes_s=bwlimit_bytes_s,
@@ -106,6 +111,25 @@ def settings_of(given: Given, output: OutputOptions) -> Settings:
         whole_file=values["whole_file"],
         timeout_s=values["timeout"] or 0.0,
     )
+
+
+def _deletes(values: Mapping[str, Any]) -> bool:
+    """Tell whether anything is deleted; when rsync would do it makes no difference: here it always comes last."""
+    return any(values[name] for name in ("delete", "del", *(f"delete_{when}" for when in DELETE_WHEN)))
+
+
+def _size(values: Mapping[str, Any], name: str) -> int | None:
+    """Return the value of an option that is a size; None if it is not given."""
+    if values[name] is None:
+        return None
+    option = f"--{name.replace('_', '-')}"
+    try:
+        amount = parse_size(values[name])
+    except ValueError as error:
+        raise UsageError(f"{option}: {error}") from error
+    if not 0 <= amount <= MAX_SIZE_BYTES:
+        raise UsageError(f"{option}: {values[name]!r} is too {'small' if amount < 0 else 'large'}")
+    return amount
 
 
 def _backups(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -142,7 +166,7 @@ def live_settings(given: Given, settings: Settings) -> tuple[Settings, WatchOpti
             raise UsageError(f"--watch and --{name.replace('_', '-')} exclude each other")
     if not settings.recursive:
         raise UsageError("--watch does not work without --recursive")
-    if values["delete"] and values["no_delete"]:
+    if settings.delete and values["no_delete"]:
         raise UsageError("--delete and --no-delete contradict each other")
     # A peer that is away must be missed some time, though nothing is to be sent: sleeping laptops say no goodbye.
     timeout_s = LIVE_TIMEOUT_S if values["timeout"] is None else settings.timeout_s

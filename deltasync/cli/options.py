@@ -15,7 +15,7 @@ from deltasync.cli.streams import print_text
 from deltasync.errors import UsageError
 from deltasync.tree.names import shown
 
-__all__ = ["ARCHIVE", "FILTERS", "Given", "parse"]
+__all__ = ["ARCHIVE", "DELETE_WHEN", "FILTERS", "Given", "parse"]
 
 ARCHIVE: Final[Mapping[str, tuple[str, ...]]] = {
     "recursive": ("recursive",),
@@ -30,6 +30,8 @@ ARCHIVE: Final[Mapping[str, tuple[str, ...]]] = {
 }
 """The options that `--archive` stands for: name here and the fields of `Settings`; the name with `no-` before it is the opposite."""
 
+DELETE_WHEN: Final = ("before", "during", "delay", "after")
+"""When rsync may be told to delete."""
 FILTERS: Final[tuple[FilterOptionName, ...]] = get_args(FilterOptionName)
 
 SELECTION, COMPARISON, FILES, DELETION, WATCHING, CONNECTION, OUTPUT = (
@@ -141,6 +143,8 @@ def _selection() -> list[click.Parameter]:
         _flag(SELECTION, "--existing", text="only what is at the destination already"),
         _flag(SELECTION, "--ignore-existing", text="only what is not there yet"),
         _flag(SELECTION, "-u", "--update", text="not what is newer at the destination"),
+        _value(SELECTION, "--max-size", metavar="SIZE", text="no files above SIZE: bytes, or 10K, 1.5M, 2GB"),
+        _value(SELECTION, "--min-size", metavar="SIZE", text="none below it"),
         _flag(COMPARISON, "-c", "--checksum", text="compare content, not size and mtime"),
         _flag(COMPARISON, "-I", "--ignore-times", text="send even if size and mtime are equal"),
         _flag(COMPARISON, "--size-only", text="compare the size alone"),
@@ -154,6 +158,8 @@ def _writing() -> list[click.Parameter]:
         *_archive(),
         _flag(FILES, "-H", "--hard-links", text="keep hard links"),
         _flag(FILES, "-S", "--sparse", text="make holes of zeros"),
+        _flag(FILES, "-O", "--omit-dir-times", text="leave the times of directories"),
+        _flag(FILES, "-J", "--omit-link-times", text="and those of symlinks"),
         _flag(FILES, "--numeric-ids", text="owner and group by number, not by name"),
         _flag(FILES, "--mkpath", text="make missing parents of DEST"),
         _value(FILES, "--update-mode", metavar="HOW", kind=modes, text="auto, clone, stage or inplace: how files change that are there"),
@@ -163,6 +169,7 @@ def _writing() -> list[click.Parameter]:
         _flag(FILES, "-b", "--backup", text="keep what is replaced or deleted, as NAME~"),
         _value(FILES, "--backup-dir", metavar="DIR", text="keep it in DIR instead, which is taken from DEST on; implies --backup"),
         _value(FILES, "--suffix", metavar="TEXT", text="what is put behind the names of backups: ~, or nothing with --backup-dir"),
+        _flag(FILES, "-y", "--fuzzy", hidden=True),
         _flag(FILES, "--partial", text="always on: what is left of a file above 1 MiB is kept for the next run"),
         _flag(DELETION, "--delete", text="delete what the source does not have"),
         _value(
@@ -172,6 +179,8 @@ def _writing() -> list[click.Parameter]:
             kind=click.IntRange(0, (1 << 63) - 1),
             text="delete N entries at most (exit 25 if there are more)",
         ),
+        *[_flag(DELETION, f"--delete-{when}", hidden=True) for when in DELETE_WHEN],
+        _flag(DELETION, "--del", hidden=True),
         _flag(DELETION, "--force-empty", text="let an empty source delete everything"),
     ]
 

@@ -105,7 +105,7 @@ class Ground:
         keeps_owner: Whether owners are set.
         backups: What keeps what is replaced or deleted; None where nothing does, and until it is set.
         durable: What makes changes survive a power cut; None where nothing does, and until it is set.
-        dir_times: Whether directories get the sender's times.
+        dir_times, link_times: Whether directories and symlinks get the sender's times.
     """
 
     def __init__(
@@ -136,7 +136,8 @@ class Ground:
         self.durable: Durable | None = None
         # A directory that backups are made in changes with each run (rsync: --omit-dir-times is implied).
         among = settings.backup and settings.backup_dir is None
-        self.dir_times = settings.times and not among
+        self.dir_times = settings.times and not among and not settings.omit_dir_times
+        self.link_times = settings.times and not settings.omit_link_times
         kept = Filters((*rules_from_wire(settings.rules), Rule(False, b"*" + settings.backup_suffix))) if among else filters
         self.protected = kept.excluded
 
@@ -163,6 +164,7 @@ class Ground:
             perms=settings.perms,
             times=settings.times,
             dir_times=self.dir_times,
+            link_times=self.link_times,
             owner=self.keeps_owner,
             group=self.keeps_group,
             links=settings.links,
@@ -174,6 +176,8 @@ class Ground:
             update=settings.update,
             existing=settings.existing,
             ignore_existing=settings.ignore_existing,
+            min_bytes=settings.min_bytes,
+            max_bytes=settings.max_bytes,
             same_time=lambda one, other: one == other or (dir_fd >= 0 and self.granularity.same(one, other, dir_fd)),
         )
 
@@ -207,10 +211,15 @@ class Ground:
         settings, abilities = self.settings, self.abilities
         return Attributes(
             kept_permissions(entry, current, abilities.umask, perms=settings.perms),
-            entry.mtime_ns if settings.times else None,
+            entry.mtime_ns if self._keeps_time(entry.kind) else None,
             entry.uid if self.keeps_owner and entry.uid != abilities.uid else None,
             entry.gid if (gives_group or entry.gid != abilities.gid) and self.keeps_group(entry.gid) else None,
         )
+
+    def _keeps_time(self, kind: int) -> bool:
+        if kind == stat.S_IFDIR:
+            return self.dir_times
+        return self.link_times if kind == stat.S_IFLNK else self.settings.times
 
     def may_stay(self, status: os.stat_result, entry: Entry, current: Entry | None) -> bool:
         """Tell whether a file may stay the same file with other attributes: it has one name, and belongs to whom a new one would."""
@@ -232,7 +241,7 @@ class Ground:
         """Tell of an entry that is changed, if the user wants to know; of a file that is `awaited` under a number only once it comes."""
         if not self.settings.itemize:
             return
-        code = itemized(entry.kind, step, to_remote=self.to_remote, keeps_times=self.settings.times, is_link=leader is not None)
+        code = itemized(entry.kind, step, to_remote=self.to_remote, keeps_times=self._keeps_time(entry.kind), is_link=leader is not None)
         item = Item(code, path or b".", entry.target if leader is None else leader)
         if awaited is None:
             self.lines.add(item)

@@ -21,7 +21,7 @@ from deltasync.fs.listing import entry_at
 from deltasync.patch.make import make_link
 from deltasync.tree.entry import Entry
 from deltasync.tree.names import join, shown, split
-from deltasync.tree.plan import Change, Deed, Policy, Step, decide
+from deltasync.tree.plan import Change, Deed, Policy, Step, decide, is_of_size
 
 __all__ = ["Links", "Postponed"]
 
@@ -115,6 +115,7 @@ class Links:
         entry, current = opposite.entry, opposite.current
         leader, identity = self._leaders[entry.link_group]
         skipped = (policy.existing and current is None) or (policy.ignore_existing and current is not None)
+        skipped = skipped or (entry.kind == stat.S_IFREG and not is_of_size(entry, policy))
         if skipped or (identity is not None and identity == opposite.identity):
             return False
         self._followers.append(_ENCODE((directory, leader, entry)))

@@ -1,7 +1,7 @@
 """What is to be done with one entry: the sender's entry and what stands at the destination in, a step out. Pure.
 
 The rules are rsync's (its generator decides in this order): `--existing`, `--ignore-existing`, then type, then per type; regular files
-go through `--update` and the quick check.
+go through `--min-size`, `--max-size`, `--update` and the quick check.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from deltasync.tree.entry import Entry
 
-__all__ = ["Change", "Deed", "Policy", "Step", "decide", "kept_permissions"]
+__all__ = ["Change", "Deed", "Policy", "Step", "decide", "is_of_size", "kept_permissions"]
 
 
 class Change(IntFlag):
@@ -71,17 +71,18 @@ class Policy(NamedTuple):
 
     Attributes:
         perms, times: As the options of `Settings`.
-        dir_times: Whether directories have the sender's times too.
+        dir_times, link_times: Whether directories and symlinks have the sender's times too.
         owner: Owners are kept: asked for, and the receiver is able to give files away.
         group: Tells for a gid (of the receiver's side) whether the group is kept.
         links, devices, specials: Which types are transferred at all.
-        checksum, ignore_times, size_only, update, existing, ignore_existing: As the options of `Settings`.
+        checksum, ignore_times, size_only, update, existing, ignore_existing, min_bytes, max_bytes: As the options of `Settings`.
         same_time: Tells whether two mtimes (ns) are equal as far as the destination can keep them.
     """
 
     perms: bool
     times: bool
     dir_times: bool
+    link_times: bool
     owner: bool
     group: Callable[[int], bool]
     links: bool
@@ -93,6 +94,8 @@ class Policy(NamedTuple):
     update: bool
     existing: bool
     ignore_existing: bool
+    min_bytes: int
+    max_bytes: int | None
     same_time: Callable[[int, int], bool]
 
 
@@ -122,10 +125,12 @@ def decide(entry: Entry, current: Entry | None, policy: Policy, same_content: Ca
     if _not_transferred(kind, policy):
         return Step(Deed.SKIP)
     if current is None:
-        if policy.existing:
+        if policy.existing or (kind == stat.S_IFREG and not is_of_size(entry, policy)):
             return Step(Deed.SKIP)
         return _make(kind, in_the_way=False)
     if policy.ignore_existing and not kind == current.kind == stat.S_IFDIR:
+        return Step(Deed.SKIP)
+    if kind == stat.S_IFREG and not is_of_size(entry, policy):
         return Step(Deed.SKIP)
     if current.kind != kind:
         return _make(kind, in_the_way=True)
@@ -143,6 +148,11 @@ def _not_transferred(kind: int, policy: Policy) -> bool:
     if kind in (stat.S_IFCHR, stat.S_IFBLK):
         return not policy.devices
     return kind in (stat.S_IFIFO, stat.S_IFSOCK) and not policy.specials
+
+
+def is_of_size(entry: Entry, policy: Policy) -> bool:
+    """Tell whether a regular file is as long as the options want it."""
+    return policy.min_bytes <= entry.size and (policy.max_bytes is None or entry.size <= policy.max_bytes)
 
 
 def _make(kind: int, *, in_the_way: bool) -> Step:
@@ -167,10 +177,16 @@ def _decide_regular(entry: Entry, current: Entry, policy: Policy, same_content: 
     return Step(Deed.ATTRIBUTES, differs) if differs else Step(Deed.KEEP)
 
 
+def _has_time(kind: int, policy: Policy) -> bool:
+    if kind == stat.S_IFDIR:
+        return policy.dir_times
+    return policy.link_times if kind == stat.S_IFLNK else policy.times
+
+
 def _attributes(entry: Entry, current: Entry, policy: Policy) -> Change:
     """Return which attributes differ among those that are kept."""
     change = Change.NONE
-    if (policy.dir_times if entry.kind == stat.S_IFDIR else policy.times) and not policy.same_time(entry.mtime_ns, current.mtime_ns):
+    if _has_time(entry.kind, policy) and not policy.same_time(entry.mtime_ns, current.mtime_ns):
         change |= Change.TIME
     if policy.perms and entry.kind != stat.S_IFLNK and entry.permissions != current.permissions:
         change |= Change.PERMS

@@ -38,6 +38,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     update: bool = False
     existing: bool = False
     ignore_existing: bool = False
+    max_bytes: Count | None = None
+    """Longest regular file that is sent or touched; None for no limit."""
+    min_bytes: Count = 0
+    """Shortest one."""
+
+    omit_dir_times: bool = False
+    omit_link_times: bool = False
 
     delete: bool = False
     max_delete: Count | None = None

@@ -201,7 +201,7 @@ def test_a_pull_of_local_sources_is_a_push(engine: FakeEngine) -> None:
         "--ssh rsh a h:b", "--engine x a b", "--block-size 255 a b", "--block-size 65M a b", "--block-size x a b", "h:a b", "a tcp://h",
         "a -h:b", "--rsh= a h:b", "--rsh ' a h:b", "-e ssh --ssh paramiko a h:b", "--identity= a h:b", "--remote-path= a h:b",
         "--ssh-config= a h:b", "--log-file= a b", "--exclude", "a b --port", "-b --suffix= a b", "--suffix=a/b a b",
-        "--suffix a/b --backup-dir x a b",
+        "--suffix a/b --backup-dir x a b", "--max-size x a b", "--min-size -1 a b", "--max-size 0-1 a b", "--max-size 9999999999T a b",
         "--backup-dir= a b", "--backup-dir ./ a b", "--backup-dir x/.. --suffix= a b",
     ],
 )  # fmt: skip
@@ -218,7 +218,7 @@ def test_what_can_not_be_is_a_usage_error(words: str, engine: FakeEngine, capfd:
     "option",
     [
         "--delete-excluded", "-f", "--filter=x", "-C", "--gitignore", "--files-from=x", "-0", "--from0", "-R", "--relative", "-X", "-A",
-        "-x", "-L", "-k", "-K", "--safe-links", "--copy-unsafe-links", "--chmod=x", "--chown=x", "--max-size=1", "--min-size=1",
+        "-x", "-L", "-k", "-K", "--safe-links", "--copy-unsafe-links", "--chmod=x", "--chown=x",
         "--remove-source-files", "-m", "--prune-empty-dirs", "--link-dest=x", "--compare-dest=x", "--copy-dest=x", "--data=tcp",
         "--e2e=K",
         "--poll-interval=1", "--rescan-interval=1", "--also=x", "--block-size=1", "--bogus", "-p22",
@@ -230,3 +230,19 @@ def test_an_option_that_is_not_there_is_never_ignored(option: str, engine: FakeE
     assert main(["push", option, "a", "b"]) == 2
     out, err = capfd.readouterr()
     assert (out, err.count("\n"), engine.jobs) == ("", 1, [])
+
+
+@pytest.mark.parametrize("word", ["--del", "--delete-before", "--delete-during", "--delete-delay", "--delete-after"])
+def test_whenever_rsync_would_delete_it_comes_last(word: str, engine: FakeEngine) -> None:
+    """The words are taken, as `--delete`."""
+    assert main(["push", word, "--fuzzy", "a", "b"]) == 0
+    assert engine.jobs[0].settings.delete
+
+
+def test_sizes_are_written_as_for_rsync(engine: FakeEngine) -> None:
+    """With its units, and one more or less."""
+    assert main(["push", "--max-size=1.5K-1", "--min-size", "2KB", "-OJ", "a", "b"]) == 0
+    settings = engine.jobs[0].settings
+    assert (settings.max_bytes, settings.min_bytes) == (1535, 2000)
+    assert settings.omit_dir_times
+    assert settings.omit_link_times

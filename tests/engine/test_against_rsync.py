@@ -29,6 +29,10 @@ OPTIONS: list[tuple[list[str], dict[str, Any]]] = [
     (["-a", "--existing"], {"existing": True}),
     (["-a", "--ignore-existing"], {"ignore_existing": True}),
     (["-a", "-I"], {"ignore_times": True}),
+    (["-aH", "--delete", "--max-size=60"], {"hard_links": True, "delete": True, "max_bytes": 60}),
+    (["-aH", "--min-size=40", "--max-size=100"], {"hard_links": True, "min_bytes": 40, "max_bytes": 100}),
+    (["-a", "-O"], {"omit_dir_times": True}),
+    (["-a", "-J", "--delete"], {"omit_link_times": True, "delete": True}),
     (["-rlD"], {"perms": False, "times": False, "owner": False, "group": False}),
     (["-a", "--no-l", "--no-D"], {"links": False, "devices": False, "specials": False}),
     (

@@ -21,6 +21,7 @@ def policy(**changes: Any) -> Policy:
         True,
         True,
         True,
+        True,
         lambda gid: True,
         True,
         True,
@@ -31,6 +32,8 @@ def policy(**changes: Any) -> Policy:
         False,
         False,
         False,
+        0,
+        None,
         lambda one, other: one == other,
     )
     return made._replace(**changes)
