@@ -1,4 +1,4 @@
-"""The table of rsync's options says what there is: no option is missing, none that is called the same is refused, none that is not there taken."""
+"""The table of rsync's options says what there is: none is missing, none called the same is refused, none that is not there is taken."""
 
 from __future__ import annotations
 
@@ -47,7 +47,9 @@ def test_what_the_table_says_is_so(option: str) -> None:
         with pytest.raises(UsageError):
             parse("push", [option, "a", "b"])
     else:
-        assert parse("push", [*words, "a", "b"]).places == ("a", "b")
+        given = parse("push", [*words, "a", "b"])
+        assert given is not None
+        assert given.places == ("a", "b")
 
 
 def test_options_that_are_met_at_a_glance_are_in_no_doubt() -> None:
