@@ -63,6 +63,8 @@ class Mirror:
         self._searched: set[int] = set()
         self._wanted_links: set[int] = set()
         self._links: dict[int, set[bytes]] = {}
+        self._link_at: dict[bytes, int] = {}
+        self._met: set[int] = set()
 
     def __len__(self) -> int:
         return sum(map(len, self._directories.values()))
@@ -103,6 +105,7 @@ class Mirror:
         if row is None:
             return []
         gone = [*self._emptied(path), path]
+        self._part(row)
         self.owed += gone
         return gone
 
@@ -113,10 +116,16 @@ class Mirror:
             directory = stack.pop()
             for name, row in self._directories.pop(directory, {}).items():
                 found.append(join(directory, name))
+                self._part(row)
                 if kind_of(row) == stat.S_IFDIR:
                     stack.append(found[-1])
         # What is beneath comes behind its directory; in the end every directory shall come behind what is in it.
         return reversed(found)
+
+    def _part(self, row: bytes) -> None:
+        inode = int.from_bytes(row[-_INODE_BYTES:], "little") if self._links else 0
+        if inode in self._links:
+            self._met.add(inode)
 
     def doubt(self, path: bytes) -> None:
         """Take note that the peer may have an entry in another form than it was listed in: it is listed again when it is looked at."""
@@ -206,11 +215,22 @@ class Mirror:
         """Take note of a name of a file that has several; return all that are known, some of which may not be its names any more."""
         names = self._links.setdefault(inode, set())
         names.add(path)
+        self._link_at[path] = inode
+        self._met.add(inode)
         return names
+
+    def met(self) -> set[bytes]:
+        """Return the names of the files of several names of which one was listed or forgotten since this was last asked."""
+        met, self._met = self._met, set()
+        return {path for inode in met for path in self._links[inode]}
 
     def names_of(self, row: bytes) -> set[bytes]:
         """Return the names of the file that a row is of, as far as it is known to have had several."""
         return self._links.get(int.from_bytes(row[-_INODE_BYTES:], "little"), set())
+
+    def names_with(self, path: bytes) -> set[bytes]:
+        """Return the names of the file that had this one among several, whether it is still known or not."""
+        return self._links.get(self._link_at.get(path, 0), set())
 
     def search(self, inode: int) -> bool:
         """Have the names of a file that was written to searched for; False if they were before."""

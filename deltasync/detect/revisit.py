@@ -163,9 +163,11 @@ class Revisit:
             yield from self._looked(directory, batch.names.get(directory, {}))
         if batch.everything is not None:
             self._linked |= self._mirror.searched()
-        for path in sorted(self._linked - self._own_links):
+        # By a name that is gone, or new, a file may have changed of which no event told by its others.
+        others = self._mirror.met() if batch.everything is None else set()
+        for path in sorted((others | self._linked) - self._own_links):
             directory, name = split(path)
-            yield from self._looked(directory, {name: _WRITTEN})
+            yield from self._looked(directory, {name: _WRITTEN if path in self._linked else _LOOK})
         yield from self._packing.close()
 
     # A directory with names that are known to be worth a look ------------------------------------------------------------------------
@@ -236,11 +238,14 @@ class Revisit:
             elif row != before:
                 plain.append(at)
         for name in names:
-            if name not in there and name not in found.failed and name in known:
-                if wanted[name].mark & Mark.WRITTEN:
-                    # What was written by this name shows by the others.
-                    self._linked |= mirror.names_of(known[name])
-                gone += mirror.forget(join(directory, name))
+            if name in there or name in found.failed:
+                continue
+            path = join(directory, name)
+            if wanted[name].mark & Mark.WRITTEN:
+                # What was written by this name shows by the others.
+                self._linked |= mirror.names_with(path)
+            if name in known:
+                gone += mirror.forget(path)
         return gone, plain, written, directories
 
     def _find(self, directory: bytes, names: list[bytes]) -> _Found | None:

@@ -90,3 +90,15 @@ def test_a_directory_is_known_as_it_was_told(mirror: Mirror) -> None:
     assert mirror.has_own(b"d", OWN)
     assert not mirror.has_own(b"d", OWN._replace(mtime_ns=1))
     assert not mirror.has_own(b"absent", OWN)
+
+
+def test_the_names_of_a_file_are_known_by_each_of_them(mirror: Mirror) -> None:
+    """Also by one that is gone; and what was listed or forgotten of such files is told once."""
+    mirror.link(b"d/f", 3)
+    mirror.link(b"other", 3)
+    assert mirror.met() == {b"d/f", b"other"}
+    assert mirror.met() == set()
+    mirror.forget(b"d")
+    assert mirror.met() == {b"d/f", b"other"}
+    assert mirror.names_with(b"d/f") == {b"d/f", b"other"}
+    assert mirror.names_with(b"g") == set()

@@ -138,6 +138,17 @@ def test_what_was_written_by_a_name_that_is_gone_shows_by_the_others(trees: tupl
         watching.until_equal()
 
 
+def test_a_directory_that_goes_takes_the_news_of_other_names_along(trees: tuple[Path, Path]) -> None:
+    """A file that was written to by a name in a directory that is removed at once is looked at by its other name."""
+    source, dest = trees
+    (source / "links").mkdir()
+    os.link(source / "d0" / "f0", source / "links" / "other")
+    with Watching(source, dest, WatchOptions(settle_s=0.1)) as watching:
+        (source / "links" / "other").write_bytes(b"written")
+        shutil.rmtree(source / "links")
+        watching.until_equal()
+
+
 def test_directories_that_are_filled_at_once_arrive_whole(trees: tuple[Path, Path]) -> None:
     """A tree that is copied or moved in is there to its last file, though its directories were not watched when they were filled."""
     source, dest = trees

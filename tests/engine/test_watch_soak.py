@@ -67,6 +67,8 @@ class Work:
 
     def _any(self, *, files: bool = False) -> Path:
         found = [path for path in sorted(self._root.rglob("*")) if not files or (path.is_file() and not path.is_symlink())]
+        # A source that has become empty is one that the guard waits for.
+        found = [path for path in found if path.name != "kept"]
         if not found:
             raise FileNotFoundError
         return self._rng.choice(found)
