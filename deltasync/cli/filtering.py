@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable
-from typing import Literal, NamedTuple
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Final, Literal, NamedTuple
 
 from deltasync.cli.failures import LocalFileError
 from deltasync.errors import UsageError
+from deltasync.tree.grammar import CVS_PATTERNS, CvsDefaults, Merge, parse_filter, parse_merged
 from deltasync.tree.names import shown
-from deltasync.tree.rules import Clear, Rule, gathered, parse_lines, parse_option
+from deltasync.tree.rules import Clear, Rule, Side, gathered, parse_lines, parse_option
 
 __all__ = ["FilterOption", "FilterOptionName", "wire_rules"]
 
-FilterOptionName = Literal["exclude", "include", "exclude-from", "include-from"]
+FilterOptionName = Literal["exclude", "include", "exclude-from", "include-from", "filter"]
+
+_MAX_MERGES: Final = 16
+"""How deep files may merge files."""
 
 
 class FilterOption(NamedTuple):
@@ -22,34 +27,77 @@ class FilterOption(NamedTuple):
 
     Attributes:
         name: Its long name without the dashes.
-        value: A pattern, or a file (`-` is standard input).
+        value: A pattern, a rule or a file (`-` is standard input).
     """
 
     name: FilterOptionName
     value: str
 
 
-def wire_rules(options: Iterable[FilterOption]) -> tuple[bytes, ...]:
+def wire_rules(options: Iterable[FilterOption], *, delete_excluded: bool = False) -> tuple[bytes, ...]:
     """Return the rules as `Settings.rules` takes them; reads the files that are named.
 
+    Args:
+        options: In the order given.
+        delete_excluded: Whether rules of which no side is said protect nothing at the destination.
+
     Raises:
-        UsageError: A pattern is none, or there are too many.
+        UsageError: A rule is none, or there are too many.
         LocalFileError: A file can't be read.
     """
     actions: list[Rule | Clear] = []
     for name, value in options:
         include = name.startswith("include")
         try:
-            if name.endswith("-from"):
-                actions += parse_lines(_read(name, value), include=include)
+            if name == "filter":
+                actions += _expanded(parse_filter(os.fsencode(value)), 0)
+            elif name.endswith("-from"):
+                actions += parse_lines(_read(f"--{name}", value), include=include)
             else:
                 actions += parse_option(os.fsencode(value), include=include)
         except ValueError as error:
             raise UsageError(f"--{name} {shown(value)}: {error}") from error
     try:
-        return tuple(rule.wire for rule in gathered(actions))
+        rules = gathered(actions)
+        if delete_excluded:
+            rules = gathered(rule if rule.side else rule.on(Side.SENDER) for rule in rules)
     except ValueError as error:
         raise UsageError(f"too many filters: {error}") from error
+    return tuple(rule.wire for rule in rules)
+
+
+def _expanded(actions: Iterable[Rule | Clear | Merge | CvsDefaults], depth: int) -> Iterator[Rule | Clear]:
+    """Yield the actions, with the content of files in the place of what merges them."""
+    for action in actions:
+        if isinstance(action, CvsDefaults):
+            yield from _of_cvs(action)
+        elif not isinstance(action, Merge):
+            yield action
+        elif depth >= _MAX_MERGES:
+            raise ValueError(f"files that merge files, more than {_MAX_MERGES} deep")
+        else:
+            file = os.fsdecode(action.file)
+            try:
+                yield from _expanded(parse_merged(_read("--filter", file), action.template), depth + 1)
+            except ValueError as error:
+                raise ValueError(f"{shown(file)}: {error}") from None
+
+
+def _of_cvs(defaults: CvsDefaults) -> Iterator[Rule | Clear]:
+    """Yield what `-C` leaves out: what is built in, and the user's and the environment's additions; a `!` in these clears those alone."""
+    try:
+        own = Path("~/.cvsignore").expanduser().read_bytes()
+    except (OSError, RuntimeError):
+        # Most users have none; rsync passes over it as well.
+        own = b""
+    words = b" ".join((CVS_PATTERNS, own, os.fsencode(os.environ.get("CVSIGNORE", ""))))
+    rules: list[Rule | Clear] = []
+    for action in parse_merged(words, defaults.template):
+        if isinstance(action, Clear):
+            rules.clear()
+        elif isinstance(action, Rule):
+            rules.append(action)
+    yield from rules
 
 
 def _read(name: str, file: str) -> bytes:
@@ -59,4 +107,4 @@ def _read(name: str, file: str) -> bytes:
         with open(file, "rb") as stream:
             return stream.read()
     except OSError as error:
-        raise LocalFileError(f"{shown(file)}: the file of --{name} can't be read: {error.strerror}") from error
+        raise LocalFileError(f"{shown(file)}: the file of {name} can't be read: {error.strerror}") from error

@@ -27,13 +27,13 @@ FLAGS = frozenset(
         "no-t", "no-g", "no-o", "no-D", "existing", "ignore-existing", "update", "checksum", "ignore-times", "size-only", "dry-run",
         "hard-links", "sparse", "numeric-ids", "mkpath", "partial", "inplace", "backup", "fsync",
         "omit-dir-times", "omit-link-times", "fuzzy", "delete", "delete-before", "delete-during", "delete-delay", "delete-after", "del",
-        "force-empty", "compress", "no-compress", "no-z",
+        "delete-excluded", "force-empty", "compress", "no-compress", "no-z",
         "itemize-changes", "verbose", "quiet", "progress", "no-progress", "stats", "json",
     )
 )  # fmt: skip
 """Options without a value, which change nothing about where it leads."""
 VALUES = {
-    "--exclude": "", "--include": "", "--max-size": "", "--min-size": "", "--backup-dir": "", "--suffix": "",
+    "--exclude": "", "--include": "", "--filter": "", "--max-size": "", "--min-size": "", "--backup-dir": "", "--suffix": "",
     "-e": "rsh", "--rsh": "rsh", "--port": "port", "--ssh": "ssh", "--ssh-config": "ssh_config",
     "--identity": "identity", "--remote-path": "remote_path", "--data": "", "--e2e": "",
 }  # fmt: skip

@@ -115,7 +115,7 @@ def settings_of(given: Given, output: OutputOptions) -> Settings:
 
 def _deletes(values: Mapping[str, Any]) -> bool:
     """Tell whether anything is deleted; when rsync would do it makes no difference: here it always comes last."""
-    return any(values[name] for name in ("delete", "del", *(f"delete_{when}" for when in DELETE_WHEN)))
+    return any(values[name] for name in ("delete", "del", "delete_excluded", *(f"delete_{when}" for when in DELETE_WHEN)))
 
 
 def _size(values: Mapping[str, Any], name: str) -> int | None:
@@ -193,7 +193,8 @@ def make_job(given: Given, way: Route, settings: Settings) -> Job:
     values = given.values
     remote = None if way.host is None else _there(values, way.host)
     over_ssh = isinstance(remote, Remote)
-    rules = wire_rules(FilterOption(name, value) for given_name, value in given.ordered for name in FILTERS if name == given_name)
+    filters = [FilterOption(name, value) for given_name, value in given.ordered for name in FILTERS if name == given_name]
+    rules = wire_rules(filters, delete_excluded=values["delete_excluded"])
     return Job(
         direction="push" if way.sends else "pull",
         sources=way.sources,

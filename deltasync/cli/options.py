@@ -140,6 +140,9 @@ def _selection() -> list[click.Parameter]:
         _value(SELECTION, "--include", metavar="PATTERN", multiple=True, text="keep what matches"),
         _value(SELECTION, "--exclude-from", metavar="FILE", multiple=True, text="patterns from a file, one a line"),
         _value(SELECTION, "--include-from", metavar="FILE", multiple=True, text="the same, to keep"),
+        _value(
+            SELECTION, "-f", "--filter", metavar="RULE", multiple=True, text="a rule of any kind: + - P R H S, '. FILE', !, with modifiers"
+        ),
         _flag(SELECTION, "--existing", text="only what is at the destination already"),
         _flag(SELECTION, "--ignore-existing", text="only what is not there yet"),
         _flag(SELECTION, "-u", "--update", text="not what is newer at the destination"),
@@ -172,6 +175,7 @@ def _writing() -> list[click.Parameter]:
         _flag(FILES, "-y", "--fuzzy", hidden=True),
         _flag(FILES, "--partial", text="always on: what is left of a file above 1 MiB is kept for the next run"),
         _flag(DELETION, "--delete", text="delete what the source does not have"),
+        _flag(DELETION, "--delete-excluded", text="delete what the rules leave out, too; implies --delete"),
         _value(
             DELETION,
             "--max-delete",

@@ -110,22 +110,24 @@ class Deletions:
         ground = self._ground
         if ground.root is None or self.held_back is not None:
             return False
+        backups = ground.backups
+
+        def protected(beneath: bytes, is_directory: bool) -> bool:
+            kept = ground.protected if beneath == path else ground.protected_in_doomed
+            return kept(beneath, is_directory) or (backups is not None and backups.holds(beneath))
+
         gone = remove_tree(
             ground.root,
             path,
-            self._protected,
+            protected,
             self._removed,
             self._allowed,
             failed=self._failed,
             dry_run=ground.settings.dry_run,
-            backups=ground.backups,
+            backups=backups,
         )
         ground.root.forget(path)
         return gone
-
-    def _protected(self, path: bytes, is_directory: bool) -> bool:
-        backups = self._ground.backups
-        return self._ground.protected(path, is_directory) or (backups is not None and backups.holds(path))
 
     def _allowed(self, path: bytes) -> bool:
         self._ground.check()

@@ -175,7 +175,7 @@ class Elsewhere:
                 status = os.stat(name, dir_fd=lease.fd, follow_symlinks=False)
                 path = join(directory, name)
                 is_dir = stat.S_ISDIR(status.st_mode)
-                if self._ground.filters.excluded(path, is_dir=is_dir):
+                if self._ground.filters.excluded(path, is_dir) or self._ground.protected(path, is_dir):
                     continue
                 if is_dir:
                     further.append((path, []))

@@ -21,7 +21,7 @@ from deltasync.tree.filters import Filters
 from deltasync.tree.itemize import itemized
 from deltasync.tree.names import join
 from deltasync.tree.plan import Change, Deed, Policy, Step, kept_permissions
-from deltasync.tree.rules import Rule, rules_from_wire
+from deltasync.tree.rules import Rule, Side, rules_from_wire
 from deltasync.wire.messages import Item
 from deltasync.wire.settings import Settings
 
@@ -92,8 +92,9 @@ class Ground:
     Attributes:
         root: The destination, or None in a dry run into a directory that does not exist.
         settings: The options.
-        filters: Which entries the sender leaves out.
+        filters: Which entries the sender leaves out, by the rules that count there.
         protected: Tells for a path, and whether that is a directory, whether it is never deleted.
+        protected_in_doomed: The same for what is in a directory that is itself to be deleted.
         reporter: Hears of items and problems.
         abilities: What this process may do.
         check: Called again and again while something takes long; raises what ends the session.
@@ -138,8 +139,14 @@ class Ground:
         among = settings.backup and settings.backup_dir is None
         self.dir_times = settings.times and not among and not settings.omit_dir_times
         self.link_times = settings.times and not settings.omit_link_times
-        kept = Filters((*rules_from_wire(settings.rules), Rule(False, b"*" + settings.backup_suffix))) if among else filters
+        sided = rules_from_wire(settings.rules)
+        rules = [rule for rule in sided if rule.counts_on(Side.RECEIVER)]
+        if among:
+            rules.append(Rule(False, b"*" + settings.backup_suffix))
+        lasting = [rule for rule in rules if not rule.perishable]
+        kept = Filters(rules) if among or any(rule.side for rule in sided) else filters
         self.protected = kept.excluded
+        self.protected_in_doomed = kept.excluded if len(lasting) == len(rules) else Filters(lasting).excluded
 
     def save(self, directory: bytes, dir_fd: int, name: bytes, *, stays: bool = False) -> None:
         """Make a backup, if the user wants any, of what is about to be replaced, or with `stays` to be written to.

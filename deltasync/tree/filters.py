@@ -18,7 +18,7 @@ from typing import Final, NamedTuple
 from deltasync.tree.automaton import Automaton, bits_of
 from deltasync.tree.name_matcher import Excluded, NamePattern, name_matcher
 from deltasync.tree.names import join, split
-from deltasync.tree.rules import Rule, rules_from_wire
+from deltasync.tree.rules import Rule, Side, rules_from_wire
 from deltasync.tree.wildmatch import SLASH, Star, Token
 
 __all__ = ["Filters"]
@@ -48,8 +48,12 @@ class _Pattern(NamedTuple):
 
 def _patterns(rules: Sequence[Rule]) -> Iterator[_Pattern]:
     """Yield the patterns of the rules, but for those that can't match."""
-    for rule in rules:
-        tokens = rule.tokens
+    for given in rules:
+        rule, tokens = given, given.tokens
+        if not tokens and rule.negated:
+            # What a pattern that matches nothing does not match is everything.
+            rule = Rule(rule.include, b"*")
+            tokens = rule.tokens
         if tokens:
             directory = range(0)
             if rule.body.endswith(b"***") and tokens[-2:] == (SLASH, Star.PATH):
@@ -65,7 +69,7 @@ class Filters:
     """The filter rules of a run.
 
     Args:
-        rules: In order; the first that matches an entry decides, and what none matches stays.
+        rules: In order; the first that matches an entry decides, and what none matches stays. Their sides are not looked at.
 
     Attributes:
         empty: Whether nothing can ever be left out, whatever the entry.
@@ -75,6 +79,7 @@ class Filters:
         self._patterns = patterns = tuple(_patterns(rules))
         self._automaton = automaton = Automaton([pattern.tokens for pattern in patterns])
         self.empty = all(pattern.rule.include for pattern in patterns)
+        self._negated = any(pattern.rule.negated for pattern in patterns)
         self._by_name = not any(pattern.rule.whole_path for pattern in patterns)
         placed = tuple(zip(patterns, automaton.begins, strict=True))
         self._anywhere = automaton.states([begin for p, begin in placed if not p.rule.anchored and not p.from_slash])
@@ -88,13 +93,13 @@ class Filters:
         self._matchers: dict[int, Excluded | None] = {}
 
     @classmethod
-    def from_wire(cls, wire: Sequence[bytes]) -> Filters:
-        """Return the filters of the rules in `Settings.rules`; the input is the peer's.
+    def from_wire(cls, wire: Sequence[bytes], side: Side = Side.SENDER) -> Filters:
+        """Return the filters of the rules in `Settings.rules` that count on one side; the input is the peer's.
 
         Raises:
             ValueError: As `rules_from_wire`.
         """
-        return cls(rules_from_wire(wire))
+        return cls([rule for rule in rules_from_wire(wire) if rule.counts_on(side)])
 
     def excluded(self, path: bytes, is_dir: bool) -> bool:
         """Tell whether the rules leave out an entry itself, whatever becomes of the directories above it.
@@ -148,6 +153,8 @@ class Filters:
         self._known[path] = states
 
     def _matcher(self, left: int) -> Excluded | None:
+        if self._negated:
+            return self._negating_matcher(left)
         patterns = list(self._left(left))
         if not any(pattern.excludes for pattern in patterns):
             return None
@@ -171,6 +178,18 @@ class Filters:
             # The bits are in the order of the rules.
             lowest = (ended & -ended).bit_length() - 1
             return bool(ended) and not patterns[bisect_right(automaton.begins, lowest) - 1].rule.include
+
+        return excluded
+
+    def _negating_matcher(self, left: int) -> Excluded:
+        """Return what tells left out names where a rule may be about what its pattern does not match, so that all are asked in turn."""
+        automaton, file_ends, dir_ends = self._automaton, self._file_ends, self._dir_ends
+        rules = [pattern.rule for pattern in self._patterns]
+
+        def excluded(name: bytes, is_dir: bool) -> bool:
+            ended = automaton.run(left, name) & (dir_ends if is_dir else file_ends)
+            matched = {bisect_right(automaton.begins, place) - 1 for place in bits_of(ended)}
+            return next((not rule.include for index, rule in enumerate(rules) if (index in matched) != rule.negated), False)
 
         return excluded
 

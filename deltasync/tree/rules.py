@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from enum import Enum
+from enum import Enum, Flag
 from typing import Final, NamedTuple, Self
 
 from deltasync.tree.names import shown
@@ -19,8 +19,10 @@ __all__ = [
     "MAX_PATTERN_BYTES",
     "MAX_RULES",
     "MAX_RULES_BYTES",
+    "UNSIDED",
     "Clear",
     "Rule",
+    "Side",
     "gathered",
     "parse_lines",
     "parse_option",
@@ -34,6 +36,20 @@ MAX_RULES_BYTES: Final = 768 << 10
 """All rules of a run as they travel, together: they fit into one frame with room to spare."""
 
 _WILD = re.compile(rb"[*?\[]")
+_WIRE = re.compile(rb"([+-])(!?)(p?)(s?)(r?) ")
+
+
+class Side(Flag):
+    """Where a rule counts."""
+
+    SENDER = 1
+    """It hides entries of the source, or shows them."""
+    RECEIVER = 2
+    """It protects entries of the destination from deletion, or leaves them at risk."""
+
+
+UNSIDED: Final = Side(0)
+"""Of a rule for which nothing was said: it counts on both sides, unless `--delete-excluded` takes the receiver's away."""
 
 
 class Clear(Enum):
@@ -48,6 +64,9 @@ CLEAR: Final = Clear.CLEAR
 class _Rule(NamedTuple):
     include: bool
     pattern: bytes
+    negated: bool
+    perishable: bool
+    side: Side
 
 
 class Rule(_Rule):
@@ -56,6 +75,9 @@ class Rule(_Rule):
     Attributes:
         include: Whether it keeps what it matches, rather than leaves it out.
         pattern: As written, without the `+ ` or `- `; 1..`MAX_PATTERN_BYTES` bytes, none of them NUL.
+        negated: Whether it is about what the pattern does not match.
+        perishable: Whether it protects nothing in a directory that is itself deleted.
+        side: The sides that were named, none (`UNSIDED`) for both.
 
     Raises:
         ValueError: The pattern is none.
@@ -63,7 +85,7 @@ class Rule(_Rule):
 
     __slots__ = ()
 
-    def __new__(cls, include: bool, pattern: bytes) -> Self:
+    def __new__(cls, include: bool, pattern: bytes, *, negated: bool = False, perishable: bool = False, side: Side = UNSIDED) -> Self:
         """Make a rule, if the pattern can be one."""
         if not pattern:
             raise ValueError("a filter rule without a pattern")
@@ -71,12 +93,21 @@ class Rule(_Rule):
             raise ValueError(f"a filter pattern of {len(pattern)} bytes; the limit is {MAX_PATTERN_BYTES}")
         if b"\0" in pattern:
             raise ValueError("a filter pattern with a NUL byte")
-        return super().__new__(cls, include, pattern)
+        return super().__new__(cls, include, pattern, negated, perishable, side)
 
     @property
     def wire(self) -> bytes:
         """The rule as it travels, and as a line of a filter file."""
-        return (b"+ " if self.include else b"- ") + self.pattern
+        modifiers = b"!" * self.negated + b"p" * self.perishable + b"s" * (Side.SENDER in self.side) + b"r" * (Side.RECEIVER in self.side)
+        return (b"+" if self.include else b"-") + modifiers + b" " + self.pattern
+
+    def counts_on(self, side: Side) -> bool:
+        """Tell whether it counts on one side."""
+        return not self.side or side in self.side
+
+    def on(self, side: Side) -> Rule:
+        """Return the same rule for one side."""
+        return Rule(self.include, self.pattern, negated=self.negated, perishable=self.perishable, side=side)
 
     @property
     def directories_only(self) -> bool:
@@ -180,6 +211,9 @@ def _check_amount(sizes: Sequence[int]) -> None:
 
 
 def _rule_from_wire(text: bytes) -> Rule:
-    if text[:2] not in (b"+ ", b"- "):
-        raise ValueError(f"the filter rule {shown(text[:80])!r} begins with neither '+ ' nor '- '")
-    return Rule(text[:1] == b"+", text[2:])
+    head = _WIRE.match(text)
+    if head is None:
+        raise ValueError(f"the filter rule {shown(text[:80])!r} does not begin with '+ ' or '- ' (or modifiers !psr between them)")
+    sign, negated, perishable, sender, receiver = head.groups()
+    side = (Side.SENDER if sender else UNSIDED) | (Side.RECEIVER if receiver else UNSIDED)
+    return Rule(sign == b"+", text[head.end() :], negated=bool(negated), perishable=bool(perishable), side=side)

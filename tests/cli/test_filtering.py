@@ -65,3 +65,35 @@ def test_a_dash_is_standard_input(tmp_path: Path) -> None:
     """`--exclude-from -` reads no file; here there is nothing to read."""
     (tmp_path / "a").write_text("a", encoding="utf-8")
     assert command("push", "-i", "--exclude-from", "-", "a", "b", cwd=tmp_path).code == 0
+
+
+def test_a_merged_file_stands_in_its_place(tmp_path: Path) -> None:
+    """Its rules come where it is named, as its modifiers say, and it may merge others; `e` leaves the file itself out."""
+    (tmp_path / "inner").write_bytes(b"# these are patterns\n+ x\n!\n")
+    (tmp_path / "outer").write_bytes(f"hide a\n;\n\nmerge,- {tmp_path}/inner\n-! b\n".encode())
+    (tmp_path / "words").write_bytes(b"+_a -,p_b\n  #\n")
+    rules = wire_rules([FilterOption("filter", "- 1"), FilterOption("filter", f".e {tmp_path}/outer"), FilterOption("exclude", "2")])
+    assert rules == (b"- 1", b"- outer", b"-s a", b"- + x", b"- !", b"-! b", b"- 2")
+    with pytest.raises(UsageError, match="words: word 3"):
+        wire_rules([FilterOption("filter", f".w {tmp_path}/words")])
+    assert wire_rules([FilterOption("filter", f".Cs {tmp_path}/words")]) == (b"-s +_a", b"-s -,p_b", b"-s #")
+
+
+def test_files_that_merge_themselves_are_refused(tmp_path: Path) -> None:
+    """There is an end, and it is said which file."""
+    (tmp_path / "again").write_bytes(f". {tmp_path}/again\n".encode())
+    with pytest.raises(UsageError, match="16 deep"):
+        wire_rules([FilterOption("filter", f". {tmp_path}/again")])
+    with pytest.raises(LocalFileError, match="nope"):
+        wire_rules([FilterOption("filter", f"merge {tmp_path}/nope")])
+
+
+def test_what_cvs_leaves_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The built-in patterns, the user's file and the environment's, perishable; a `!` clears these and no rule before them."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    rules = wire_rules([FilterOption("filter", "-C")])
+    assert b"-p *.o" in rules
+    assert rules[-1] == b"-p .bzr/"
+    (tmp_path / ".cvsignore").write_text("! mine")
+    monkeypatch.setenv("CVSIGNORE", "yours *.x")
+    assert wire_rules([FilterOption("filter", "- a"), FilterOption("filter", "-C")]) == (b"- a", b"-p mine", b"-p yours", b"-p *.x")

@@ -91,6 +91,9 @@ ALL = dict.fromkeys(("recursive", "links", "perms", "times", "group", "owner", "
         ("--block-size 700", {"block_bytes": 700}),
         ("--block-size 1MB", {"block_bytes": 1_000_000}),
         ("--exclude a --include b --exclude c", {"rules": (b"- a", b"+ b", b"- c")}),
+        ("-f -_a --filter=P,p_b -f !,", {"rules": ()}),
+        ("-f -_a --filter=P,p_b --exclude=c", {"rules": (b"- a", b"-pr b", b"- c")}),
+        ("-f -_a -f H_b -f -sr_c --delete-excluded", {"rules": (b"-s a", b"-s b", b"-sr c"), "delete": True}),
         ("--include=*/ --exclude=*", {"rules": (b"+ */", b"- *")}),
         ("--exclude -x --exclude= --exclude --", {"rules": (b"- -x", b"- --")}),
     ],
@@ -217,7 +220,7 @@ def test_what_can_not_be_is_a_usage_error(words: str, engine: FakeEngine, capfd:
 @pytest.mark.parametrize(
     "option",
     [
-        "--delete-excluded", "-f", "--filter=x", "-C", "--gitignore", "--files-from=x", "-0", "--from0", "-R", "--relative", "-X", "-A",
+        "--filter=x", "-f", "-C", "--gitignore", "--files-from=x", "-0", "--from0", "-R", "--relative", "-X", "-A",
         "-x", "-L", "-k", "-K", "--safe-links", "--copy-unsafe-links", "--chmod=x", "--chown=x",
         "--remove-source-files", "-m", "--prune-empty-dirs", "--link-dest=x", "--compare-dest=x", "--copy-dest=x", "--data=tcp",
         "--e2e=K",

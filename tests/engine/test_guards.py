@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from deltasync.engine.job import Summary
 from deltasync.errors import ExitCode
 from tests.engine.runs import Heard, pull, push
 
@@ -76,6 +78,19 @@ def test_excluded_files_are_protected(pair: tuple[Path, Path]) -> None:
     (source / "deep").write_text("not sent")
     push(contents(source), dest, delete=True, rules=(b"- deep",))
     assert names(dest) == {"a", "b", "sub", "sub/c", "sub/old", "sub/old/deep"}
+
+
+@pytest.mark.parametrize("transfer", [push, pull])
+def test_a_rule_counts_on_its_side(transfer: Callable[..., Summary], pair: tuple[Path, Path]) -> None:
+    """What is hidden is not sent, and deleted; what is protected is sent, and not deleted; what is perishable goes with its directory."""
+    source, dest = pair
+    for name in ("hidden", "safe", "extra"):
+        (dest / name).write_text("old")
+    for name in ("hidden", "fresh-safe"):
+        (source / name).write_text("new")
+    rules = (b"-s hidden", b"-r *safe", b"-p deep")
+    assert transfer(contents(source), dest, delete=True, rules=rules).exit_code == ExitCode.OK
+    assert names(dest) == names(source) - {"hidden"} | {"safe"}
 
 
 def test_max_delete_stops_and_says_so(pair: tuple[Path, Path]) -> None:

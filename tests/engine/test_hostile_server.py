@@ -97,6 +97,12 @@ def test_what_the_own_rules_exclude_is_refused(name: str, arena: Arena) -> None:
     assert not (Path(os.fsdecode(arena.root)) / "secret" / "x").exists()
 
 
+def test_what_the_own_rules_hide_is_refused(arena: Arena) -> None:
+    """A rule for the sender's side alone binds the peer as one for both sides does."""
+    said = HELLO + hostile.tree() + hostile.entries(EXCLUDED["an entry"])
+    assert refused(arena.client("pull", said, rules=(b"-s secret",)))
+
+
 def test_directories_that_were_not_wanted_are_refused(arena: Arena) -> None:
     """Without --recursive the peer has nothing to say about directories."""
     ended = arena.client("pull", HELLO + hostile.tree() + hostile.entries(section(b"in", Row(b"x"))), recursive=False)

@@ -55,4 +55,20 @@ def cases(draw: st.DrawFn) -> tuple[list[tuple[bytes, bool]], list[tuple[str, by
     options = _options((_invented | ends_of_paths.flatmap(_derived) | ends_of_paths.flatmap(_derived)).filter(bool))
     one = st.tuples(st.sampled_from(["exclude", "exclude", "include"]), options)
     many = st.tuples(st.sampled_from(["exclude-from", "exclude-from", "include-from"]), _lines(options))
-    return entries, draw(st.lists(one | one | many, min_size=1, max_size=5))
+    of_any_kind = st.tuples(st.just("filter"), _filters(ends_of_paths.flatmap(_derived) | patterns))
+    merged = st.tuples(st.sampled_from(MERGED), _filters(ends_of_paths.flatmap(_derived)).map(lambda rule: rule.replace(b"\n", b"")))
+    return entries, draw(st.lists(one | one | many | of_any_kind | of_any_kind | merged, min_size=1, max_size=5))
+
+
+MERGED = [f"filter={head} " for head in (".", ".", "merge", ".s", ".r", ".p", ".-", ".+", ".w", ".e", ".C", ".,sp", ".x", ".!")]
+"""Filter rules that take a file, in front of its name."""
+_KINDS = [b"+", b"-", b"-", b"-", b"P", b"R", b"H", b"S", b"exclude", b"include", b"hide", b"show", b"protect", b"risk"]
+_MODIFIERS = [b"", b"", b"", b"p", b"s", b"r", b"sr", b"!", b"!p", b",p", b",", b",!r", b"x", b"w"]
+
+
+def _filters(patterns: st.SearchStrategy[bytes]) -> st.SearchStrategy[bytes]:
+    """Rules of `--filter`, few of which are none."""
+    spaces = st.sampled_from([b" ", b" ", b" ", b"_", b""])
+    odd = st.sampled_from([b"!", b"clear", b"!x", b"- ", b"clear,", b"C", b"-C", b"+C", b"-sC", b"#", b"; a", b"P", b"exclude"])
+    fine = st.tuples(st.sampled_from(_KINDS), st.sampled_from(_MODIFIERS), spaces, patterns).map(b"".join)
+    return st.integers(0, 19).flatmap(lambda chance: fine if chance else odd)

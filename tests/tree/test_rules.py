@@ -11,8 +11,10 @@ from deltasync.tree.rules import (
     MAX_PATTERN_BYTES,
     MAX_RULES,
     MAX_RULES_BYTES,
+    UNSIDED,
     Clear,
     Rule,
+    Side,
     gathered,
     parse_lines,
     parse_option,
@@ -88,15 +90,33 @@ def test_clear_forgets_what_was_before() -> None:
     assert gathered([drop(b"a"), CLEAR]) == ()
 
 
-@given(st.lists(st.tuples(st.booleans(), strategies.patterns)))
-def test_rules_travel(rules: list[tuple[bool, bytes]]) -> None:
+SIDES = st.sampled_from([UNSIDED, Side.SENDER, Side.RECEIVER, Side.SENDER | Side.RECEIVER])
+
+
+@given(st.lists(st.builds(Rule, st.booleans(), strategies.patterns, negated=st.booleans(), perishable=st.booleans(), side=SIDES)))
+def test_rules_travel(sent: list[Rule]) -> None:
     """What is received is what was sent."""
-    sent = [Rule(*rule) for rule in rules]
     assert list(rules_from_wire([rule.wire for rule in sent])) == sent
 
 
 @pytest.mark.parametrize(
-    "text", [b"", b"-", b"- ", b"+ ", b"a", b"! ", b"-a", b"P a", b"-s a", b"- a\0", b"- " + b"a" * (MAX_PATTERN_BYTES + 1)]
+    "text",
+    [
+        b"",
+        b"-",
+        b"- ",
+        b"+ ",
+        b"a",
+        b"! ",
+        b"-a",
+        b"P a",
+        b"-x a",
+        b"-rs a",
+        b"-ss a",
+        b"-s",
+        b"- a\0",
+        b"- " + b"a" * (MAX_PATTERN_BYTES + 1),
+    ],
 )
 def test_a_malformed_rule_of_the_peer_is_refused(text: bytes) -> None:
     """Nothing but the two signs and a pattern is accepted from the peer."""
