@@ -295,10 +295,11 @@ class _Order:
 
     def _make_room(self, small: list[tuple[int, Span]], seeds: list[Span]) -> bool:
         """Nothing large is free: write something small, or set aside what stands in the way of something large; False if neither goes."""
-        if self._take_small(small, seeds, self._limits.step // _SMALL_SHARE):
+        # Of nothing at all there is always room: that would be no progress.
+        least = max(self._limits.step // _SMALL_SHARE, 1)
+        if self._take_small(small, seeds, least):
             return True
         best = self._cheapest([span for _, span in small[:_LOOKED_AT]])
-        least = self._limits.step // _SMALL_SHARE
         return self._take_aside(best, seeds, least) or self._take_small(small, seeds, 1) or self._take_aside(best, seeds, 1)
 
     def _take_aside(self, span: Span, seeds: list[Span], least: int) -> bool:

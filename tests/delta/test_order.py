@@ -143,6 +143,13 @@ def test_shuffled_blocks_find_their_places(count: int, block_bytes: int, seed: i
     case.carried_out(list(in_order(case.moves, [], case.base_bytes, limits)), limits)
 
 
+def test_short_steps_come_to_an_end() -> None:
+    """Where a step is so short that a share of it is nothing, something is written at each all the same."""
+    case = shuffled(1, 57, seed=57)
+    limits = Limits(420, 8, 4)
+    case.carried_out(list(in_order(case.moves, [], case.base_bytes, limits)), limits)
+
+
 def test_a_large_shuffle_is_planned_with_few_looks(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is looked at grows with the number of blocks, so that the limit only meets what nobody has by chance."""
     monkeypatch.setattr(needs, "MAX_LOOKS", 8 << 13)
