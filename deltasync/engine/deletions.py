@@ -113,8 +113,10 @@ class Deletions:
         backups = ground.backups
 
         def protected(beneath: bytes, is_directory: bool) -> bool:
+            # What is replaced is not deleted: the rules speak of what is in it (as rsync's do).
             kept = ground.protected if beneath == path else ground.protected_in_doomed
-            return kept(beneath, is_directory) or (backups is not None and backups.holds(beneath))
+            ruled = beneath != self._replaced and kept(beneath, is_directory)
+            return ruled or (backups is not None and backups.holds(beneath))
 
         gone = remove_tree(
             ground.root,

@@ -39,6 +39,10 @@ OPTIONS: list[tuple[list[str], dict[str, Any]]] = [
         ["-a", "--delete", "--exclude=f*", "--include=*1*", "--exclude=renamed[0-3]*"],
         {"delete": True, "rules": (b"- f*", b"+ *1*", b"- renamed[0-3]*")},
     ),
+    (
+        ["-a", "--delete", "-f", "H f*1*", "-f", "P *2*", "-f", "-p *3*", "-f", "-!r *[0-8]*"],
+        {"delete": True, "rules": (b"-s f*1*", b"-r *2*", b"-p *3*", b"-!r *[0-8]*")},
+    ),
 ]
 
 LETTERS = {stat.S_IFREG: "f", stat.S_IFDIR: "d", stat.S_IFLNK: "L", stat.S_IFCHR: "D", stat.S_IFBLK: "D"}

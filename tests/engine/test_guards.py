@@ -93,6 +93,19 @@ def test_a_rule_counts_on_its_side(transfer: Callable[..., Summary], pair: tuple
     assert names(dest) == names(source) - {"hidden"} | {"safe"}
 
 
+def test_a_protected_directory_is_replaced_but_for_what_is_protected_in_it(tmp_path: Path) -> None:
+    """As with rsync, a file takes the place of a directory that may not be deleted, unless something in that may not be either."""
+    source, dest = tmp_path / "source", tmp_path / "dest"
+    source.mkdir()
+    for name in ("a", "b"):
+        (source / name).write_text("file")
+        (dest / name).mkdir(parents=True)
+        (dest / name / f"in-{name}").write_text("old")
+    summary = push(contents(source), dest, delete=True, rules=(b"-r a", b"-r b", b"-r in-b"))
+    assert summary.exit_code == ExitCode.PARTIAL
+    assert names(dest) == {"a", "b", "b/in-b"}
+
+
 def test_max_delete_stops_and_says_so(pair: tuple[Path, Path]) -> None:
     """N are deleted, the rest is kept, and the exit is 25."""
     source, dest = pair
