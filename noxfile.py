@@ -141,6 +141,7 @@ def soak(session: nox.Session) -> None:
     install_project(session)
     asked = {
         "DELTASYNC_WATCH_MINUTES": os.environ.get("DELTASYNC_WATCH_MINUTES", "10"),
+        "DELTASYNC_WATCH_STEPS": os.environ.get("DELTASYNC_WATCH_STEPS", "150"),
         "DELTASYNC_WATCH_SEEDS": os.environ.get("DELTASYNC_WATCH_SEEDS", str(time.time_ns() >> 20)),
     }
     session.run("pytest", "tests/engine/test_watch_soak.py", "--timeout=0", "--log-cli-level=INFO", *session.posargs, env=asked)

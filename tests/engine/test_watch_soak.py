@@ -21,7 +21,7 @@ from tests.engine.watching import Watching
 SEEDS = [int(seed) for seed in os.environ.get("DELTASYNC_WATCH_SEEDS", "1,2").split(",")]
 LOG = logging.getLogger(__name__)
 MINUTES = float(os.environ.get("DELTASYNC_WATCH_MINUTES", "0"))
-STEPS = int(os.environ.get("DELTASYNC_WATCH_STEPS", "150"))
+STEPS = int(os.environ.get("DELTASYNC_WATCH_STEPS", "60"))
 
 
 class Work:
