@@ -12,7 +12,7 @@ import signal
 import struct
 from contextlib import suppress
 
-__all__ = ["lease", "lock", "nobody_else", "release"]
+__all__ = ["lease", "lock", "lock_directory", "nobody_else", "release"]
 
 _SET = getattr(fcntl, "F_OFD_SETLK", None)
 _FLOCK = struct.Struct("@hhqqi0q")
@@ -38,6 +38,19 @@ def lock(fd: int, *, shared: bool = False) -> bool:
             return False
         if error.errno not in (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL):
             raise
+    return True
+
+
+def lock_directory(fd: int) -> bool:
+    """Lock a directory until `fd` and its duplicates are closed; False when someone else's lock forbids it, see also `lock`.
+
+    Always by flock(2): the other kind wants a descriptor that may write, which a directory never has.
+    """
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        # NFS turns it into the other kind, and then refuses; without locks nothing is held.
+        return error.errno != errno.EWOULDBLOCK
     return True
 
 
