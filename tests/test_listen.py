@@ -345,6 +345,25 @@ def test_it_stops_gracefully(listen: Start, tmp_path: Path, number: signal.Signa
         os.kill(listening.events("session-begin")[0]["session"], 0)
 
 
+def test_systemd_is_told(listen: Start, tmp_path: Path) -> None:
+    """That it is ready, and where, once; that it stops, while a session is told to end. Sessions have no way to say so themselves."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as service:
+        service.bind(str(tmp_path / "notify"))
+        service.settimeout(20)
+        listening = listen(NOTIFY_SOCKET=str(tmp_path / "notify"))
+        assert service.recv(4096).decode() == f"READY=1\nSTATUS=listening on {listening.address}"
+        pushing = slowly(listening.client("client", "data"), large(tmp_path / "big"), "@data")
+        listening.wait_for(lambda: listening.events("session-begin"))
+        session = listening.events("session-begin")[0]["session"]
+        assert b"NOTIFY_SOCKET" not in Path(f"/proc/{session}/environ").read_bytes()
+        assert listening.stop() == 0
+        pushing.communicate(timeout=20)
+        assert service.recv(4096) == b"STOPPING=1"
+        service.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            service.recv(4096)
+
+
 def test_a_killed_listener_leaves_no_session(listen: Start, tmp_path: Path) -> None:
     """Nobody would look after it any more."""
     listening = listen()

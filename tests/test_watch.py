@@ -9,6 +9,7 @@ import socket
 import subprocess
 from collections.abc import Callable, Generator
 from pathlib import Path
+from time import monotonic
 from typing import Any, Self
 
 import pytest
@@ -119,6 +120,39 @@ def test_a_listener_that_goes_away_and_comes_back(source: Path, tmp_path: Path) 
             assert lines.process.wait() == 0
         finally:
             second.close()
+
+
+@pytest.mark.parametrize("narrower", [["data:ro"], []])
+def test_a_watch_ends_with_its_grant(listening: Listening, source: Path, tmp_path: Path, narrower: list[str]) -> None:
+    """Within two seconds, idle as it is; it says why and does not come back, and what is saved afterwards stays here."""
+    client = listening.client("a", "data")
+    with Lines(client.start("push", "--watch", "--json", f"{source}/", "@data")) as lines:
+        lines.until("watching")
+        if narrower:
+            listening.trust(client, *narrower)
+        else:
+            listening.command("trust", "remove", client.key)
+        changed_at = monotonic()
+        listening.wait_for(lambda: listening.events("session-end"))
+        assert monotonic() - changed_at < 2
+        (source / "late").write_text("x")
+        assert lines.until("summary")["exit_code"] == 5
+        _, err = lines.process.communicate(timeout=20)
+        assert err == "deltasync: the listener has withdrawn what this client was allowed\n"
+    assert len(listening.events("session-begin")) == 1
+    assert sorted(os.listdir(tmp_path / "root")) == ["file", "sub"]
+
+
+def test_a_listener_that_is_stopped_ends_a_watch_between_rounds(listening: Listening, source: Path) -> None:
+    """TERM ends it with 0 at once, though the session would go on for ever; the watch takes it for a connection that is lost."""
+    client = listening.client("a", "data")
+    with Lines(client.start("push", "--watch", "--json", f"{source}/", "@data")) as lines:
+        lines.until("watching")
+        asked_at = monotonic()
+        assert listening.stop() == 0
+        assert monotonic() - asked_at < 2
+        lines.until("connection", state="down")
+    assert [event["event"] for event in listening.events()[-2:]] == ["stopping", "session-end"]
 
 
 def test_several_destinations(source: Path, tmp_path: Path) -> None:

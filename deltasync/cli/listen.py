@@ -14,6 +14,7 @@ from deltasync.channel.address import TCP_PORT, TcpAddress
 from deltasync.channel.tcp_listen import bound, handed_over, place_of
 from deltasync.cli.signals import StopEvent, caught
 from deltasync.cli.streams import STDERR, LineWriter, print_text
+from deltasync.cli.systemd import Notifier
 from deltasync.engine.admission import Admission, Pairing, SharedRoot
 from deltasync.engine.listen_log import Field, ListenLog
 from deltasync.engine.listen_sessions import Sessions
@@ -177,11 +178,19 @@ def listen(words: list[str]) -> int:
         sockets = sockets or [bound(options.bind or TcpAddress("127.0.0.1", TCP_PORT))]
         pairing = Pairing() if options.pair else None
         stderr = LineWriter(STDERR, stop)
-        log = ListenLog(lambda event, fields: stderr.line(log_line(event, fields, as_json=options.json, at=time.time())))
+        notifier = Notifier()
+
+        def write(event: str, fields: Mapping[str, Field]) -> None:
+            stderr.line(log_line(event, fields, as_json=options.json, at=time.time()))
+            if event == "stopping":
+                notifier.stopping()
+
         admission = Admission(roots, authorized_peers(directory), pairing)
         rules = Rules(own.private, options.max_peers, options.once)
-        listener = Listener(sockets, rules, admission, Sessions(directory, account), log)
-        _announce(place_of(sockets[0]), own.public, pairing, options)
+        listener = Listener(sockets, rules, admission, Sessions(directory, account), ListenLog(write))
+        place = place_of(sockets[0])
+        _announce(place, own.public, pairing, options)
+        notifier.standing(f"listening on {place}", ready=True)
         return listener.run(stop)
 
 
