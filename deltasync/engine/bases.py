@@ -5,12 +5,14 @@ from __future__ import annotations
 import errno
 import os
 from collections import deque
+from collections.abc import Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
 from deltasync._native import Kernel, choose
 from deltasync._native.columns import packed
 from deltasync.delta.blocks import MAX_BLOCKS, Layout, strong_bytes
+from deltasync.delta.digest import file_digest
 from deltasync.delta.effort import effort
 from deltasync.delta.signature import block_digests, weak_sums, zero_digests
 from deltasync.delta.spans import Span, extents
@@ -24,7 +26,7 @@ from deltasync.engine.reading import is_hole
 from deltasync.engine.streams import Expected
 from deltasync.errors import RemoteProtocolError
 from deltasync.fs.home import state_directory
-from deltasync.fs.identity import COARSE_STEP_NS, Identity
+from deltasync.fs.identity import COARSE_STEP_NS, TICKS_NS, Identity
 from deltasync.fs.journals import is_decided
 from deltasync.wire.messages import MAX_DELTAS, MAX_SIGNATURE_BLOCKS, Applied, Gaps, Signature, WantWhole
 
@@ -57,6 +59,8 @@ class Bases:
         self._pool = pool
         self._engine = engine
         self._waiting: deque[tuple[int, Expected, Candidate | None]] = deque()
+        self._presumed: Mapping[int, bytes] = {}
+        self._taken: list[int] = []
         self._open: dict[int, Base] = {}
         self._errands = Errands()
 
@@ -78,7 +82,7 @@ class Bases:
         just as fresh.
         """
         identity = Identity.of(status)
-        if identity._replace(ctime_ns=identity.mtime_ns).settled(identity.ctime_ns):
+        if identity._replace(ctime_ns=identity.mtime_ns).settled(identity.ctime_ns, TICKS_NS):
             self._index.remember(identity, checksums, identity.ctime_ns + 2 * COARSE_STEP_NS)
 
     @property
@@ -87,8 +91,42 @@ class Bases:
         return self._errands.ready or (bool(self._waiting) and len(self._open) < MAX_DELTAS)
 
     def want(self, file_id: int, expected: Expected, candidate: Candidate | None = None) -> None:
-        """Take a file that is asked for as a delta, to what has its name, or to a candidate from elsewhere; it is signed in its turn."""
+        """Take a file that is asked for as a delta, to what has its name, or to a candidate from elsewhere; it is signed in its turn.
+
+        It need not be if the sender presumes rightly what is here.
+        """
+        if candidate is None and file_id in self._presumed and self._fits(file_id, expected):
+            self._taken.append(file_id)
+            return
         self._waiting.append((file_id, expected, candidate))
+
+    def presume(self, digests: Mapping[int, bytes]) -> None:
+        """Take the digests of bases that the sender presumes, by the numbers of the files, for those that are asked for from now on."""
+        self._presumed = digests
+
+    def taken(self) -> list[int]:
+        """Return the numbers of files whose bases are what was presumed, once."""
+        taken, self._taken = self._taken, []
+        return taken
+
+    def _fits(self, file_id: int, expected: Expected) -> bool:
+        """Open a base if it is known, without reading it, to be what the sender presumes."""
+        if len(self._open) >= MAX_DELTAS:
+            return False
+        try:
+            base = self._opened(expected, None)
+        except OSError:
+            # It is asked for in the usual way, where this shows again.
+            return False
+        remembered = self._index.find(base.look.identity) if base.of_leaves else None
+        if remembered is not None:
+            base.known(remembered)
+        if remembered is None or file_digest(base.size, base.digests) != self._presumed[file_id]:
+            base.close()
+            return False
+        base.signed = True
+        self._open[file_id] = base
+        return True
 
     def advance(self) -> None:
         """Do what can be done now."""

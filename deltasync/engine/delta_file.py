@@ -8,13 +8,15 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 
 from deltasync._native import Kernel
+from deltasync._native.columns import packed
 from deltasync.delta.blocks import fine_block_bytes, strong_bytes
-from deltasync.delta.digest import file_digest, leaf_bytes
+from deltasync.delta.digest import DIGEST_BYTES, file_digest, leaf_bytes
 from deltasync.delta.effort import effort
 from deltasync.delta.match import Copy, at_own_offsets, search, uncovered
-from deltasync.delta.signature import Signature, block_digests, zero_digests
+from deltasync.delta.signature import Signature, block_digests, weak_sums, zero_digests
 from deltasync.delta.spans import Span, Spans, complement, extents
 from deltasync.engine.errands import Errand
+from deltasync.engine.holdings import Holding
 from deltasync.engine.outflow import Credit, Outflow, Sampler
 from deltasync.engine.peer import Peer
 from deltasync.engine.pool import NEAR_BYTES, SEGMENT_BYTES, Pool, pieces
@@ -47,13 +49,26 @@ class DeltaFile:
         fd: Its descriptor; it stays the caller's.
         size: Its length now.
         known: The digests of its first leaves, as many as are known.
+        sums: Whether to take the weak sums of its leaves as well, to remember them.
+        held: What is remembered of what the receiver has; the sums of leaves that are still the same are taken from there.
 
     Attributes:
         credit: How much of it counts as done.
     """
 
     def __init__(
-        self, peer: Peer, outflow: Outflow, pool: Pool, kernel: Kernel, wanted: Wanted, fd: int, size: int, known: Sequence[bytes] = ()
+        self,
+        peer: Peer,
+        outflow: Outflow,
+        pool: Pool,
+        kernel: Kernel,
+        wanted: Wanted,
+        fd: int,
+        size: int,
+        known: Sequence[bytes] = (),
+        *,
+        sums: bool = False,
+        held: Holding | None = None,
     ) -> None:
         self.credit = Credit(outflow, wanted)
         self._peer = peer
@@ -66,6 +81,9 @@ class DeltaFile:
         self._leaf_bytes = leaf_bytes(size)
         self._known = known
         self._leaves: list[bytes] = []
+        self._sums = sums and size <= effort(kernel.NAME).sum_bytes
+        self._weak = bytearray()
+        self._held = held if held is not None and leaf_bytes(held.size) == self._leaf_bytes else None
         self._covered = Spans()
         self._copies: list[Copy] = []
         self._roll_bytes = effort(kernel.NAME).roll_bytes
@@ -85,9 +103,10 @@ class DeltaFile:
         first = 0
         for future in self._pool.in_order((self._digests, (at, step, block_bytes)) for at in range(0, self._size, step)):
             yield future.done
-            digests = future.result()
+            digests, weak = future.result()
             if keep:
                 self._leaves += digests
+                self._weak += weak
             need = min(first + len(digests), blocks)
             if first < blocks:
                 yield lambda need=need: signature.count >= need  # type: ignore[misc]
@@ -174,7 +193,7 @@ class DeltaFile:
 
     def gaps(self, base_bytes: int) -> Gaps | None:
         """Return what to ask for a second round, or None if that does not pay."""
-        left = self._size - self._covered.covered_bytes
+        left = self.left_bytes
         if not left or left > max(self._size // 2, MEDIUM_GAPS_BYTES if self._copies else SMALL_GAPS_BYTES):
             return None
         free = complement((Span(copy.base_at, copy.base_at + copy.length) for copy in self._copies), base_bytes)
@@ -185,6 +204,11 @@ class DeltaFile:
         strong = strong_bytes(left, -(-free_bytes // block_bytes) + len(free))
         starts, lengths = [span.start for span in free], [span.end - span.start for span in free]
         return Gaps(self._wanted.file_id, block_bytes, strong, starts, lengths)
+
+    @property
+    def left_bytes(self) -> int:
+        """How much no range of the base covers so far."""
+        return self._size - self._covered.covered_bytes
 
     # Literals and digest ------------------------------------------------------------------------------------------------------------
 
@@ -216,21 +240,40 @@ class DeltaFile:
         step = max(SEGMENT_BYTES // self._leaf_bytes, 1) * self._leaf_bytes
         for future in self._pool.in_order((self._digests, (at, step, self._leaf_bytes)) for at in range(0, self._size, step)):
             yield future.done
-            self._leaves += future.result()
+            digests, weak = future.result()
+            self._leaves += digests
+            self._weak += weak
 
     def digest(self) -> bytes:
         """Return the file digest, after `leaves`."""
         return file_digest(self._size, self._leaves)
 
-    def _digests(self, start: int, length: int, block_bytes: int) -> list[bytes]:
-        """Hash the blocks of a range of the file, as far as it reaches; runs on the pool."""
+    def holding(self, mtime_ns: int) -> Holding | None:
+        """Return the checksums of the file that was sent, after `leaves`; None if they are not all known."""
+        complete = self._sums and len(self._weak) == 4 * len(self._leaves)
+        return Holding(self._size, mtime_ns, bytes(self._weak), b"".join(self._leaves)) if complete else None
+
+    def _digests(self, start: int, length: int, block_bytes: int) -> tuple[list[bytes], bytes]:
+        """Hash the blocks of a range of the file, as far as it reaches, and sum those that are to be summed; runs on the pool."""
         length = max(min(length, self._size - start), 0)
+        sums = self._sums and block_bytes == self._leaf_bytes
         if block_bytes == self._leaf_bytes and start % block_bytes == 0:
             first, last = start // block_bytes, -(-(start + length) // block_bytes)
             if last <= len(self._known):
-                return list(self._known[first:last])
+                return list(self._known[first:last]), b""
         content = self._content(start, length)
-        return zero_digests(length, block_bytes) if content is None else block_digests(content, block_bytes)
+        if content is None:
+            return (digests := zero_digests(length, block_bytes)), bytes(4 * len(digests) * sums)
+        digests = block_digests(content, block_bytes)
+        return digests, self._weak_sums(start, content, digests) if sums else b""
+
+    def _weak_sums(self, start: int, content: memoryview, digests: list[bytes]) -> bytes:
+        """Return the packed weak sums of the leaves of a range; runs on the pool."""
+        first = start // self._leaf_bytes
+        last = first + len(digests)
+        if self._held is not None and self._held.digests[DIGEST_BYTES * first : DIGEST_BYTES * last] == b"".join(digests):
+            return self._held.weak[4 * first : 4 * last]
+        return packed("I", weak_sums(self._kernel, content, self._leaf_bytes))
 
     def _digests_of(self, spans: list[Span], block_bytes: int) -> list[tuple[Span, list[bytes]]]:
         """Hash the blocks of some ranges of the file, with an empty digest for each block beyond its end; runs on the pool."""

@@ -13,6 +13,7 @@ from deltasync.delta.spans import Span
 from deltasync.detect.sources import Sources
 from deltasync.engine.delta_file import DeltaFile
 from deltasync.engine.errands import Errand, Errands
+from deltasync.engine.holdings import MIN_BYTES, Holding, Holdings, Known
 from deltasync.engine.outflow import Outflow
 from deltasync.engine.peer import Peer
 from deltasync.engine.pool import Pool
@@ -27,6 +28,8 @@ from deltasync.wire.messages import Signature as Part
 __all__ = ["Deltas"]
 
 
+UNASKED_BYTES = 256 << 10
+"""Up to so much is sent as literals before the receiver has said that it takes a delta; beyond that small blocks are asked for first."""
 ROLL_BLOCKS = 4
 """A gap of fewer large blocks than this is left to the second round, which finds there what these would, and more."""
 
@@ -39,14 +42,26 @@ class _Asked:
         first, fine: The signatures of the two rounds, once their first part has come or they have been asked for.
         base_bytes: The length of the base.
         under_way: Whether its delta is being made; sent: whether it is complete.
+        presumed: What it is presumed to have; None if it was asked.
+        answered: Whether the receiver has said that it takes the delta.
+        made: What the receiver has when it is in its place, if that is to be remembered.
     """
 
-    def __init__(self, wanted: Wanted) -> None:
+    def __init__(self, wanted: Wanted, presumed: Holding | None = None) -> None:
         self.wanted = wanted
+        self.presumed = presumed
+        self.answered = presumed is None
+        self.made: Holding | None = None
         self.first: Signature | None = None
         self.fine: Signature | None = None
         self.base_bytes = 0
         self.under_way = self.sent = False
+        if presumed is not None:
+            self.first, self.base_bytes = presumed.signature, presumed.size
+
+    def is_answered(self) -> bool:
+        """Tell whether the receiver has said that it takes the delta."""
+        return self.answered
 
     def take(self, part: Part) -> None:
         """Take the next checksums.
@@ -83,6 +98,7 @@ class Deltas:
         leaves: Returns digests of the first leaves of a file, as many as are known.
         send_whole: Takes files that have to be sent whole after all.
         two_rounds: Whether small blocks are asked for where large ones did not match.
+        holdings: Where it is remembered what the receiver has; None for nowhere.
     """
 
     def __init__(
@@ -96,6 +112,7 @@ class Deltas:
         send_whole: Callable[[Iterable[Wanted]], None],
         *,
         two_rounds: bool = True,
+        holdings: Holdings | None = None,
     ) -> None:
         self._peer = peer
         self._sources = sources
@@ -105,6 +122,7 @@ class Deltas:
         self._leaves = leaves
         self._send_whole = send_whole
         self._two_rounds = two_rounds
+        self._holdings = holdings
         self._asked: dict[int, _Asked] = {}
         self._errands = Errands()
         self._signed = 0
@@ -132,6 +150,27 @@ class Deltas:
     def want(self, files: Iterable[Wanted]) -> None:
         """Take files whose signatures will come."""
         self._asked.update((wanted.file_id, _Asked(wanted)) for wanted in files)
+
+    def presume(self, known: Iterable[Known]) -> None:
+        """Send files that were not asked for, as deltas to what the receiver is presumed to have."""
+        for _, wanted, holding in known:
+            asked = self._asked[wanted.file_id] = _Asked(wanted, holding)
+            self._signed += 1
+            asked.under_way = True
+            self._errands.begin(wanted.file_id, self._send(asked))
+
+    def answer(self, taken: Iterable[int], refused: Iterable[int]) -> None:
+        """Take note of which of these the receiver takes; the others end here, and come again if they are wanted at all."""
+        for file_id in taken:
+            self._asked[file_id].answered = True
+        for file_id in refused:
+            asked = self._asked[file_id]
+            if asked.under_way:
+                self._errands.end(file_id)
+                self._peer.send(FileAbort(file_id, again=False))
+            if self._holdings is not None:
+                self._holdings.forget(asked.wanted.path)
+            self._forget(asked)
 
     def signature(self, part: Part) -> None:
         """Take checksums of a base.
@@ -177,8 +216,10 @@ class Deltas:
         """
         for file_id in ids:
             asked = self._known(file_id)
-            if not asked.sent:
+            if not asked.sent or not asked.answered:
                 raise RemoteProtocolError("the peer is done with a file before it had it")
+            if self._holdings is not None and asked.made is not None:
+                self._holdings.learn(asked.wanted.path, asked.made)
             self._out.settle(asked.wanted, asked.wanted.credited)
             self._out.files_sent += 1
             self._forget(asked)
@@ -213,6 +254,7 @@ class Deltas:
         try:
             fd = self._open(wanted)
         except OSError as error:
+            yield asked.is_answered
             self._out.give_up(wanted, error)
             self._void(asked)
             return
@@ -221,20 +263,15 @@ class Deltas:
             before = os.fstat(fd)
             assert asked.first is not None
             known = self._leaves(Identity.of(before))
-            file = DeltaFile(self._peer, self._out, self._pool, self._kernel, wanted, fd, before.st_size, known)
+            sums = self._holdings is not None and before.st_size >= MIN_BYTES
+            file = DeltaFile(
+                self._peer, self._out, self._pool, self._kernel, wanted, fd, before.st_size, known, sums=sums, held=asked.presumed
+            )
             check_regular(before)
             self._out.read(wanted, before.st_size, kept_time(before.st_mtime_ns), before.st_ino)
             self._peer.send(FileBegin(wanted.file_id, before.st_size, kept_time(before.st_mtime_ns), before.st_mode))
             try:
-                yield from file.own_offsets(asked.first)
-                yield from file.search(asked.first, ROLL_BLOCKS * asked.first.layout.block_bytes if self._two_rounds else 0)
-                gaps = file.gaps(asked.base_bytes) if self._two_rounds else None
-                if gaps is not None:
-                    ranges = [Span(start, start + length) for start, length in zip(gaps.starts, gaps.lengths, strict=True)]
-                    asked.fine = Signature(Layout(gaps.block_bytes, ranges), gaps.strong_bytes)
-                    self._peer.send(gaps)
-                    yield from file.own_ranges(asked.fine)
-                    yield from file.search(asked.fine)
+                yield from self._compare(asked, asked.first, file)
                 yield from file.literals()
                 yield from file.leaves()
             finally:
@@ -242,19 +279,37 @@ class Deltas:
             if not file.unchanged(before):
                 raise Changing
         except Changing:
+            yield asked.is_answered
             # It is read again as a whole; a file that is being written to is seldom one that a base helps with.
             self._peer.send(FileAbort(wanted.file_id, again=True))
             self._void(asked)
             self._send_whole([wanted._replace(credited=credited)])
         except OSError as error:
+            yield asked.is_answered
             self._out.give_up(wanted, error, credited)
             self._void(asked)
         else:
             asked.under_way, asked.sent = False, True
+            asked.made = file.holding(kept_time(before.st_mtime_ns))
             asked.wanted = wanted._replace(credited=credited)
             self._peer.send(FileEnd(wanted.file_id, file.digest()))
         finally:
             os.close(fd)
+
+    def _compare(self, asked: _Asked, first: Signature, file: DeltaFile) -> Errand:
+        """Send what a file has of its base, in two rounds where that pays."""
+        yield from file.own_offsets(first)
+        yield from file.search(first, ROLL_BLOCKS * first.layout.block_bytes if self._two_rounds else 0)
+        if file.left_bytes > UNASKED_BYTES:
+            yield asked.is_answered
+        gaps = file.gaps(asked.base_bytes) if self._two_rounds and asked.answered else None
+        if gaps is None:
+            return
+        ranges = [Span(start, start + length) for start, length in zip(gaps.starts, gaps.lengths, strict=True)]
+        asked.fine = Signature(Layout(gaps.block_bytes, ranges), gaps.strong_bytes)
+        self._peer.send(gaps)
+        yield from file.own_ranges(asked.fine)
+        yield from file.search(asked.fine)
 
     def _open(self, wanted: Wanted) -> int:
         with self._sources.roots[wanted.source].dir(wanted.directory) as lease:

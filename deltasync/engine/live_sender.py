@@ -13,6 +13,7 @@ from deltasync.detect.revisit import Revisit
 from deltasync.detect.scan import Chunk, Departed, Packing, Scan
 from deltasync.detect.sources import Sources
 from deltasync.detect.worklist import Batch, Dirty, Mark
+from deltasync.engine.holdings import Holdings
 from deltasync.engine.job import Job
 from deltasync.engine.peer import Peer
 from deltasync.engine.progress import Progress
@@ -93,6 +94,8 @@ class LiveSender:
         self._told_may_delete = may_delete
         self._owners = OwnerNames(user_name), OwnerNames(group_name)
         self._number = 0
+        settings = job.settings
+        self._holdings = None if settings.whole_file or settings.block_bytes or settings.dry_run else Holdings()
 
     def _may_delete(self) -> None:
         self._told_may_delete(self.entries)
@@ -133,6 +136,7 @@ class LiveSender:
             owners=self._owners,
             linked=self.mirror.link,
             saw=self.mirror.saw,
+            holdings=self._holdings,
             entered=lambda index, path, fd: self._entered(sources, index, path, fd),
         )
 
@@ -177,6 +181,9 @@ class LiveSender:
         opening: list[Message] = [Round(self._number)]
         opening += [Renames(tuple(renames[at : at + MAX_PATHS])) for at in range(0, len(renames), MAX_PATHS)]
         opening += [Gone(tuple(lost[at : at + MAX_PATHS])) for at in range(0, len(lost), MAX_PATHS)]
+        if self._holdings is not None:
+            for old, new in renames:
+                self._holdings.renamed(old, new)
         result = self._result(sender, sender.run_round(peer, reporter, opening), renames)
         return replace(
             result, vanished=tuple(revisits[0].vanished), search=result.search or revisits[0].search, differing=tuple(revisits[0].differing)

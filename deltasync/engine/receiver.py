@@ -20,6 +20,7 @@ from deltasync.engine.ground import Ground
 from deltasync.engine.links import Links
 from deltasync.engine.peer import Peer
 from deltasync.engine.pool import Pool
+from deltasync.engine.presumed import Presumed
 from deltasync.engine.progress import Progress
 from deltasync.engine.tally import Tally
 from deltasync.errors import DeltasyncError, RemoteProtocolError
@@ -48,6 +49,7 @@ from deltasync.wire.messages import (
     Want,
     WantDeferred,
 )
+from deltasync.wire.messages import Presumed as Announced
 
 __all__ = ["Receiver"]
 
@@ -93,6 +95,7 @@ class Receiver:
         self._bases = Bases(ground, peer, self._pool, engine)
         self._arrivals = Arrivals(ground, self._links, self._deletions, self._bases, self._pool)
         self._decisions = Decisions(ground, tree, destination, self._directories, self._deletions, self._links, self._arrivals, self._bases)
+        self._presumed = Presumed()
         self._chunks = self.entries = 0
         self._files = self._file_bytes = 0
         self._settled_files = self._settled_bytes = 0
@@ -129,7 +132,7 @@ class Receiver:
             return done
 
     def _receive(self) -> None:
-        while self._end is None or self._arrivals.busy:
+        while self._end is None or self._arrivals.busy or self._presumed.busy:
             self._work()
         self._finish()
         self._ground.reporter.flush()
@@ -197,8 +200,12 @@ class Receiver:
                 return message
 
     def _take(self, message: Message) -> None:
+        if self._presumed.passes_over(message):
+            return
         arrivals = self._arrivals
         match message:
+            case Announced():
+                self._presumed.announce(message)
             case Entries():
                 self._compare(message)
             case Pack():
@@ -252,8 +259,11 @@ class Receiver:
             sections = unpack_sections(message.chunk)
         except ValueError as error:
             raise RemoteProtocolError(f"the peer sent malformed entries: {error}") from error
-        if sum(section.rows.entry_count for section in sections) > MAX_CHUNK_ENTRIES:
+        entries = sum(section.rows.entry_count for section in sections)
+        if entries > MAX_CHUNK_ENTRIES:
             raise RemoteProtocolError("the peer sent a chunk of too many entries")
+        presumed = self._presumed.of_chunk(self.entries, entries)
+        self._bases.presume(presumed)
         whole: array[int] = array("I")
         deferred: array[int] = array("I")
         delta: array[int] = array("I")
@@ -271,10 +281,13 @@ class Receiver:
             delta.extend(offset + index for index in wanted.delta)
             had += [(offset + index, digest) for index, digest in wanted.had]
             offset += section.rows.entry_count
+        taken = self._bases.taken()
+        self._presumed.pass_over(presumed.keys() - {*taken})
+        fitting = packed("I", sorted(file_id - self.entries for file_id in taken))
         self.entries += offset
         self._ground.reporter.flush()
         known = packed("I", [index for index, _ in had]), b"".join([digest for _, digest in had])
-        self._peer.send(Want(self._chunks, packed("I", whole), packed("I", deferred), packed("I", delta), *known))
+        self._peer.send(Want(self._chunks, packed("I", whole), packed("I", deferred), packed("I", delta), *known, fitting))
         self._chunks += 1
 
     def _count(self, section: Section) -> None:

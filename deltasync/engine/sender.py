@@ -7,13 +7,14 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
-from deltasync._native.columns import column
+from deltasync._native.columns import column, packed
 from deltasync.detect.directory import Terms
 from deltasync.detect.scan import Chunk, Departed, Scan
 from deltasync.detect.sources import Sources
 from deltasync.engine.contents import Contents
 from deltasync.engine.deltas import Deltas
 from deltasync.engine.hashes_ahead import HashesAhead
+from deltasync.engine.holdings import Holdings
 from deltasync.engine.outflow import Outflow, Saw, effective_compression
 from deltasync.engine.peer import Peer
 from deltasync.engine.pool import Pool
@@ -35,6 +36,7 @@ from deltasync.wire.messages import (
     Gone,
     Message,
     Owners,
+    Presumed,
     ReceiverDone,
     RoundDone,
     SenderDone,
@@ -70,6 +72,7 @@ class Sender:
         owners: The names of users and groups that the peer has been told already; None for none.
         entered, linked: As in `Terms`.
         saw: As in `Outflow`.
+        holdings: What is remembered of what the peer has; None for nothing.
 
     Attributes:
         entries, files, file_bytes: What the scan has seen and sent.
@@ -92,9 +95,11 @@ class Sender:
         linked: Callable[[bytes, int], object] | None = None,
         saw: Saw | None = None,
         owners: tuple[OwnerNames, OwnerNames] | None = None,
+        holdings: Holdings | None = None,
     ) -> None:
         self._threads = threads
         self._saw = saw
+        self._holdings = holdings
         self._engine = engine
         self.entries = self.files = self.file_bytes = 0
         self.sent_at = time.monotonic()
@@ -193,7 +198,17 @@ class Sender:
         pool = Pool(self._threads, peer.wake)
         self._contents = Contents(peer, sources, self._out, pool)
         two_rounds = not self._settings.block_bytes
-        self._deltas = Deltas(peer, sources, self._out, pool, self._engine, self._ahead.leaves, self._contents.want, two_rounds=two_rounds)
+        self._deltas = Deltas(
+            peer,
+            sources,
+            self._out,
+            pool,
+            self._engine,
+            self._ahead.leaves,
+            self._contents.want,
+            two_rounds=two_rounds,
+            holdings=self._holdings,
+        )
         try:
             yield
         finally:
@@ -268,6 +283,7 @@ class Sender:
             raise RemoteProtocolError(f"the peer sent {type(message).__name__} to a sender")
 
     def _want(self, answer: Answer) -> None:
+        self._deltas.answer(answer.taken, answer.refused)
         self._contents.want(answer.whole)
         self._deltas.want(answer.delta)
 
@@ -289,8 +305,13 @@ class Sender:
     def _send_chunk(self, chunk: Chunk) -> None:
         if not self._settings.numeric_ids:
             self._send_owners(chunk)
-        self._open.add(chunk)
+        presumed = self._holdings.among(chunk, self.entries) if self._holdings is not None else []
+        if presumed:
+            digests = b"".join([known.holding.digest for known in presumed])
+            self._peer.send(Presumed(packed("I", [known.at for known in presumed]), digests))
+        self._open.add(chunk, [known.wanted.file_id for known in presumed])
         self._peer.send(Entries(chunk.packed), squeeze=effective_compression(self._settings, self._peer.link) != "never")
+        self._deltas.presume(presumed)
         self.entries += chunk.entries
         self.files += chunk.files
         self.file_bytes += chunk.file_bytes

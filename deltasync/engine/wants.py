@@ -5,7 +5,7 @@ from __future__ import annotations
 import stat
 from bisect import bisect_right
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from itertools import accumulate, pairwise
 from typing import NamedTuple
 
@@ -46,10 +46,16 @@ class Wanted(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """Files that are wanted now, in order: whole, or as deltas to bases whose signatures follow."""
+    """Files that are wanted now, in order: whole, or as deltas to bases whose signatures follow.
+
+    Of those whose deltas were sent without having been asked for, `taken` are the numbers of those that the receiver takes, and `refused`
+    of those that it passes over.
+    """
 
     whole: list[Wanted]
     delta: list[Wanted]
+    taken: Collection[int] = ()
+    refused: Collection[int] = ()
 
 
 class OpenChunks:
@@ -62,7 +68,7 @@ class OpenChunks:
     def __init__(self) -> None:
         self.files_settled = 0
         self.bytes_settled = 0
-        self._open: deque[tuple[int, int, Chunk]] = deque()
+        self._open: deque[tuple[int, int, Chunk, Collection[int]]] = deque()
         self._chunks = 0
         self._entries = 0
         self._deferred: dict[int, Wanted] = {}
@@ -70,9 +76,9 @@ class OpenChunks:
     def __len__(self) -> int:
         return len(self._open)
 
-    def add(self, chunk: Chunk) -> None:
-        """Remember a chunk that is sent now."""
-        self._open.append((self._chunks, self._entries, chunk))
+    def add(self, chunk: Chunk, presumed: Collection[int] = ()) -> None:
+        """Remember a chunk that is sent now, and the numbers of those of its files whose deltas were not asked for."""
+        self._open.append((self._chunks, self._entries, chunk, presumed))
         self._chunks += 1
         self._entries += chunk.entries
 
@@ -84,7 +90,7 @@ class OpenChunks:
         """
         if not self._open or self._open[0][0] != want.chunk:
             raise RemoteProtocolError(f"the peer answered chunk {want.chunk} out of turn")
-        _, first_id, chunk = self._open.popleft()
+        _, first_id, chunk, presumed = self._open.popleft()
         try:
             whole = _located(chunk, first_id, column("I", want.whole))
             deferred = _located(chunk, first_id, column("I", want.deferred))
@@ -92,12 +98,15 @@ class OpenChunks:
             whole = _with_digests(whole, first_id, column("I", want.had), want.digests)
             if len({wanted.file_id for wanted in (*whole, *deferred, *delta)}) < len(whole) + len(deferred) + len(delta):
                 raise ValueError("a file is wanted in two ways")
+            taken = {first_id + index for index in column("I", want.presumed)}
+            if not taken <= {*presumed} & {wanted.file_id for wanted in delta}:
+                raise ValueError("a delta is taken that was not offered")
         except ValueError as error:
             raise RemoteProtocolError(f"the peer wants what was not listed: {error}") from error
         self._deferred.update((wanted.file_id, wanted) for wanted in deferred)
         self.files_settled += chunk.files - len(whole) - len(deferred) - len(delta)
         self.bytes_settled += chunk.file_bytes - sum(wanted.entry.size for wanted in (*whole, *deferred, *delta))
-        return Answer(whole, delta)
+        return Answer(whole, [wanted for wanted in delta if wanted.file_id not in taken], taken, {*presumed} - taken)
 
     def deferred(self, want: WantDeferred) -> Answer:
         """Return files that were put off and are wanted now.

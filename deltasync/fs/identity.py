@@ -15,10 +15,13 @@ from typing import NamedTuple, Self
 
 from deltasync.fs.facts import filesystem
 
-__all__ = ["CLOCK_DOUBT_NS", "COARSE_STEP_NS", "STEP_NS", "Identity", "Look", "look"]
+__all__ = ["CLOCK_DOUBT_NS", "COARSE_STEP_NS", "STEP_NS", "TICKS_NS", "Identity", "Look", "look"]
 
 STEP_NS = 100_000_000
 """More than a step of any kernel's clock (4 to 10 ms), and of any filesystem's that keeps fractions of a second (exFAT: 10 ms)."""
+
+TICKS_NS = 25_000_000
+"""Two steps of such a clock and more: enough where the later time was given by the kernel and is not that of a look."""
 
 COARSE_STEP_NS = 2_100_000_000
 """More than a step of any filesystem's that does not (FAT: 2 s; HFS+, ext3 and ext4 with small inodes: 1 s)."""
@@ -53,13 +56,17 @@ class Identity(NamedTuple):
         """Take the identity from what stat(2) or fstat(2) gave."""
         return cls(status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
 
-    def settled(self, at_ns: int) -> bool:
+    def settled(self, at_ns: int, step_ns: int = STEP_NS) -> bool:
         """Tell whether any write after `at_ns` (by the clock that gave the times) is bound to show as another identity.
 
         Times of whole seconds may come from a filesystem that has no others; the longer step is taken for them.
+
+        Args:
+            at_ns: When.
+            step_ns: What is taken for the step of a clock that gives fractions of a second.
         """
         coarse = not self.mtime_ns % _SECOND_NS or not self.ctime_ns % _SECOND_NS
-        return max(self.mtime_ns, self.ctime_ns) + (COARSE_STEP_NS if coarse else STEP_NS) < at_ns
+        return max(self.mtime_ns, self.ctime_ns) + (COARSE_STEP_NS if coarse else step_ns) < at_ns
 
 
 class Look(NamedTuple):

@@ -31,6 +31,7 @@ from deltasync.wire.content import (
     pack_slices,
 )
 from deltasync.wire.moving import DataAt, DataKey, Moved
+from deltasync.wire.rounds import MAX_PATHS, MAX_PRESUMED, Gone, Presumed, Renames, Round
 from deltasync.wire.settings import Settings
 
 __all__ = [
@@ -44,6 +45,7 @@ __all__ = [
     "MAX_OPEN_CHUNKS",
     "MAX_PACK_FILES",
     "MAX_PATHS",
+    "MAX_PRESUMED",
     "MAX_SIGNATURE_BLOCKS",
     "MAX_ZEROS_BYTES",
     "MIN_BLOCK_BYTES",
@@ -69,6 +71,7 @@ __all__ = [
     "Owners",
     "Pack",
     "Ping",
+    "Presumed",
     "Ready",
     "ReceiverDone",
     "Renames",
@@ -91,8 +94,6 @@ MAX_CHUNK_ENTRIES = 4096
 """Most entries in one `Entries` message, over all of its sections."""
 MAX_OPEN_CHUNKS = 16
 """Most chunks that may be on their way without the receiver's `Want`."""
-MAX_PATHS = 4096
-"""Most paths in one `Gone`, and most pairs in one `Renames`."""
 
 Path = Annotated[bytes, msgspec.Meta(max_length=1 << 18)]
 Text = Annotated[str, msgspec.Meta(max_length=4096)]
@@ -132,6 +133,7 @@ class Type(IntEnum):
     GAPS = 0x1B
     RENAMES = 0x1C
     SAME = 0x1D
+    PRESUMED = 0x1E
     SENDER_DONE = 0x1F
 
     WANT = 0x20
@@ -233,24 +235,6 @@ class EntriesEnd(msgspec.Struct, frozen=True, array_like=True):
     read_errors: Count
 
 
-class Round(msgspec.Struct, frozen=True, array_like=True):
-    """A further round of a live session: what has changed since the one before; rounds are numbered from 1, the tree being round 0."""
-
-    number: Count
-
-
-class Renames(msgspec.Struct, frozen=True, array_like=True):
-    """Entries that have another name now, in the order in which they were renamed: from, to."""
-
-    pairs: Annotated[tuple[tuple[Path, Path], ...], msgspec.Meta(max_length=MAX_PATHS)]
-
-
-class Gone(msgspec.Struct, frozen=True, array_like=True):
-    """Entries that the sender had and has no more; what was in a directory comes before it."""
-
-    paths: Annotated[tuple[Path, ...], msgspec.Meta(max_length=MAX_PATHS)]
-
-
 class SenderDone(msgspec.Struct, frozen=True, array_like=True):
     """The sender's counts; see `Summary` for their meaning."""
 
@@ -296,6 +280,7 @@ class Want(msgspec.Struct, frozen=True, array_like=True):
         delta: Indexes of those for which the signature of a base follows, ascending, packed as u32.
         had: Indexes of those in `whole` of which the receiver has something of the same size, ascending, packed as u32.
         digests: For each of these the first 16 bytes of the BLAKE3 of what it has.
+        presumed: Indexes of those in `delta` whose base is what the sender presumed, ascending, packed as u32: no signature follows.
     """
 
     chunk: Count
@@ -304,6 +289,7 @@ class Want(msgspec.Struct, frozen=True, array_like=True):
     delta: Packed = b""
     had: Packed = b""
     digests: Digests = b""
+    presumed: Packed = b""
 
 
 class Same(msgspec.Struct, frozen=True, array_like=True):
@@ -374,6 +360,7 @@ Message = (
     | Round
     | Renames
     | Gone
+    | Presumed
     | SenderDone
     | Want
     | WantDeferred

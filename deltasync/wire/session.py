@@ -79,12 +79,12 @@ TRANSITIONS: dict[State, dict[Type, State]] = {
     },
     State.CHANGING: {
         **dict.fromkeys((*_ANYTIME, Type.RENAMES, Type.GONE), State.CHANGING),
-        **dict.fromkeys((Type.OWNERS, Type.ENTRIES), State.LISTING),
+        **dict.fromkeys((Type.OWNERS, Type.PRESUMED, Type.ENTRIES), State.LISTING),
         Type.ENTRIES_END: State.SENDING,
         Type.FAILURE: State.DONE,
     },
     State.LISTING: {
-        **dict.fromkeys((*_ANYTIME, *_FILE, *_DELTA_FROM_SENDER, Type.OWNERS, Type.ENTRIES, Type.GONE), State.LISTING),
+        **dict.fromkeys((*_ANYTIME, *_FILE, *_DELTA_FROM_SENDER, Type.OWNERS, Type.PRESUMED, Type.ENTRIES, Type.GONE), State.LISTING),
         Type.ENTRIES_END: State.SENDING,
         Type.FAILURE: State.DONE,
     },
