@@ -7,13 +7,13 @@ import itertools
 import os
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import Literal, NamedTuple
 
 from deltasync.fs import libc
 from deltasync.tree.names import RESERVED_PREFIX
 
-__all__ = ["Rounding", "Sample", "TimeGranularity", "explain", "filesystem", "probe_times"]
+__all__ = ["Rounding", "Sample", "TimeGranularity", "explain", "filesystem", "is_known", "momentary_file", "probe_times"]
 
 _NAMES = {
     0xEF53: "ext",
@@ -98,6 +98,15 @@ def filesystem(fd: int) -> str:
     return _NAMES.get(magic, f"{magic:#x}")
 
 
+def is_known(fd: int) -> bool:
+    """Tell whether `filesystem` has a name for the type of the filesystem that `fd` is on.
+
+    Raises:
+        OSError: As fstatfs(2).
+    """
+    return filesystem(fd) in _NAMES.values()
+
+
 def explain(samples: Iterable[Sample]) -> Rounding:
     """Find the finest rounding that explains every sample; where none does, times are taken to be kept exactly."""
     seen = list(samples)
@@ -180,16 +189,25 @@ def _tried(fd: int) -> Iterator[Sample]:
 
 
 def _probe_by_name(dir_fd: int) -> list[Sample]:
+    try:
+        with momentary_file(dir_fd) as fd:
+            return list(_tried(fd))
+    except OSError:
+        return []
+
+
+@contextmanager
+def momentary_file(dir_fd: int) -> Iterator[int]:
+    """Make a file of a reserved name in a directory, give its descriptor, and remove it; the directory's times are what they were.
+
+    Raises:
+        OSError: No file can be made there.
+    """
     name = b"%st%x-%x" % (RESERVED_PREFIX, os.getpid(), next(_probe_numbers))
     before = os.fstat(dir_fd)
+    fd = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=dir_fd)
     try:
-        fd = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=dir_fd)
-    except OSError:
-        return []
-    try:
-        return list(_tried(fd))
-    except OSError:
-        return []
+        yield fd
     finally:
         os.close(fd)
         with suppress(OSError):

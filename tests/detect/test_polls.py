@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
+from typing import cast
 
 import pytest
 
 from deltasync.detect.detector import Detector
+from deltasync.detect.inotify import Inotify, Sink
 from deltasync.detect.polls import HOT_FOR_S, SLICE_DIRECTORIES, PollReason, Polls
 from deltasync.detect.sources import Sources
+from deltasync.tree.filters import Filters
 
 
 def names(count: int) -> list[bytes]:
@@ -76,6 +80,7 @@ class Few:
 
     def __init__(self) -> None:
         self.given: set[bytes] = set()
+        self.events = 0
 
     def enter(self, sources: Sources, source: int, path: bytes, dir_fd: int) -> bytes | None:
         """Watch, or say that there are no more."""
@@ -105,3 +110,51 @@ def test_what_can_not_be_watched_is_polled(tmp_path: Path) -> None:
         assert polls.tops() == (b"b",)
     finally:
         sources.close()
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Iterator[Sources]:
+    """A source with one file in it."""
+    (tmp_path / "f").write_bytes(b"")
+    sources = Sources([os.fsencode(tmp_path) + b"/"])
+    yield sources
+    sources.close()
+
+
+def test_where_a_test_file_is_not_told_of_directories_are_polled(root: Sources, tmp_path: Path) -> None:
+    """Watches may be taken and stay silent; nothing is left of the test, and it is made once."""
+    before = tmp_path.stat().st_mtime_ns
+    asked: list[int] = []
+
+    def known(fd: int) -> bool:
+        asked.append(fd)
+        return False
+
+    detector = Detector(Few(), Polls(), known=known)
+    for path in (b"", b"d"):
+        detector.enter(root, 0, path, root.roots[0].fd)
+    assert detector.polls.reasons() == {PollReason.NO_EVENTS}
+    assert detector.polls.tops() == (b"",)
+    assert len(asked) == 1
+    assert os.listdir(tmp_path) == ["f"]
+    assert tmp_path.stat().st_mtime_ns == before
+
+
+class Nobody:
+    """Hears nothing of what must not be told."""
+
+    def touch(self, directory: bytes) -> None:
+        """The times of the directory are set again."""
+
+
+def test_where_a_test_file_is_told_of_directories_are_watched(root: Sources) -> None:
+    """The kernel's own events, on a filesystem that is taken for unknown; the test file itself is nobody's business."""
+    inotify = Inotify(cast(Sink, Nobody()), Filters())
+    inotify.start()
+    try:
+        detector = Detector(inotify, Polls(), known=lambda fd: False)
+        detector.enter(root, 0, b"", root.roots[0].fd)
+        assert not detector.polls
+        assert detector.watched == 1
+    finally:
+        inotify.close()
