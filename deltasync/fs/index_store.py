@@ -161,6 +161,8 @@ class Store:
             raise sqlite3.DatabaseError("it is the database of another program")
         # After a loss of power the last rows may be missing, and no more than that.
         connection.execute("PRAGMA synchronous = NORMAL")
+        # A confined process has no other directory to write in.
+        connection.execute("PRAGMA temp_store = MEMORY")
         connection.execute(f"PRAGMA busy_timeout = {_READ_PATIENCE_MS}")
         return connection
 

@@ -19,7 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deltasync.delta.digest import leaf_bytes
-from deltasync.fs import index_store, index_tables
+from deltasync.fs import index_store, index_tables, landlock
 from deltasync.fs.identity import Identity
 from deltasync.fs.index import MIN_FILE_BYTES, Index, Remembered
 from deltasync.fs.index_store import FILE_NAME
@@ -494,3 +494,23 @@ def test_a_directory_that_goes_away_is_made_again(tmp_path: Path) -> None:
     home.rmdir()
     assert use(home) is None
     assert works(home)
+
+
+@pytest.mark.skipif(not landlock.abi(), reason="needs landlock")
+def test_no_other_directory_is_needed(tmp_path: Path) -> None:
+    """A process that may write nowhere else remembers and replaces as any other, also where SQLite would have a file of its own."""
+    large, leaves = ONE._replace(size=128 << 20), 4096
+
+    def confined() -> list[str | None]:
+        fd = os.open(tmp_path, os.O_PATH)
+        landlock.restrict([landlock.Rule(fd, landlock.READ | landlock.WRITE)])
+        notes: list[str | None] = []
+        for round_number in range(4):
+            with fresh(tmp_path / "state") as index:
+                index.find(large)
+                index.remember(large, Remembered(1 << 15, bytes([round_number]) * 4 * leaves, bytes(32 * leaves)), NOW)
+                index.flush()
+                notes.append(index.note)
+        return notes
+
+    assert in_child(confined) == [None] * 4
