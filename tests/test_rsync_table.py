@@ -18,6 +18,7 @@ TABLE = {option: row[1] for row in ROWS for option in re.findall(r"`(-[^`]+)`", 
 WITH_VALUE = {
     *("--backup-dir", "--suffix", "--block-size", "-e", "--rsh", "--max-delete", "--max-size", "--min-size", "--timeout", "--port"),
     *("--exclude", "--include", "--exclude-from", "--include-from", "-f", "--filter", "--log-file", "--bwlimit"),
+    *("--chmod", "--chown", "--usermap", "--groupmap"),
 }
 SPOKEN_ELSEWHERE = {"--no-OPTION", "--version", "-V", "--help"}
 

@@ -17,7 +17,7 @@ from deltasync.errors import UsageError
 
 __all__ = ["FLAGS", "LETTERS", "VALUES", "glance"]
 
-LETTERS = frozenset("arlptgoDHSunciIvqzPbOJy")
+LETTERS = frozenset("arlptgoDEHSunciIvqzPbOJy")
 """Options of one letter without a value; `-e` has one."""
 FLAGS = frozenset(
     f"--{name}"
@@ -25,7 +25,7 @@ FLAGS = frozenset(
         "archive", "recursive", "links", "perms", "times", "group", "owner", "devices", "specials",
         "no-recursive", "no-links", "no-perms", "no-times", "no-group", "no-owner", "no-devices", "no-specials", "no-r", "no-l", "no-p",
         "no-t", "no-g", "no-o", "no-D", "existing", "ignore-existing", "update", "checksum", "ignore-times", "size-only", "dry-run",
-        "hard-links", "sparse", "numeric-ids", "mkpath", "partial", "inplace", "backup", "fsync",
+        "hard-links", "sparse", "numeric-ids", "mkpath", "partial", "inplace", "backup", "fsync", "executability",
         "omit-dir-times", "omit-link-times", "fuzzy", "delete", "delete-before", "delete-during", "delete-delay", "delete-after", "del",
         "delete-excluded", "force-empty", "compress", "no-compress", "no-z",
         "itemize-changes", "verbose", "quiet", "progress", "no-progress", "stats", "json",
@@ -33,7 +33,8 @@ FLAGS = frozenset(
 )  # fmt: skip
 """Options without a value, which change nothing about where it leads."""
 VALUES = {
-    "--exclude": "", "--include": "", "--filter": "", "--max-size": "", "--min-size": "", "--backup-dir": "", "--suffix": "",
+    "--exclude": "", "--include": "", "--filter": "", "--chmod": "", "--chown": "", "--usermap": "", "--groupmap": "",
+    "--max-size": "", "--min-size": "", "--backup-dir": "", "--suffix": "",
     "-e": "rsh", "--rsh": "rsh", "--port": "port", "--ssh": "ssh", "--ssh-config": "ssh_config",
     "--identity": "identity", "--remote-path": "remote_path", "--data": "", "--e2e": "",
 }  # fmt: skip

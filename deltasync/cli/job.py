@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from deltasync.channel.address import TCP_PORT, Remote, TcpAddress, TcpRemote
+from deltasync.cli.attributes import permissions_and_owners
 from deltasync.cli.data import data_plan
 from deltasync.cli.filtering import FilterOption, wire_rules
 from deltasync.cli.options import ARCHIVE, DELETE_WHEN, FILTERS, Given
@@ -94,9 +95,9 @@ def settings_of(given: Given, output: OutputOptions) -> Settings:
         raise UsageError(f"--block-size: from {MIN_BLOCK_BYTES} bytes to {size(MAX_BLOCK_BYTES)}")
     names = (
         "hard_links", "sparse", "numeric_ids", "mkpath", "checksum", "ignore_times", "size_only", "update", "existing",
-        "ignore_existing", "max_delete", "force_empty", "dry_run", "fsync", "omit_dir_times", "omit_link_times",
+        "ignore_existing", "max_delete", "force_empty", "dry_run", "fsync", "omit_dir_times", "omit_link_times", "executability",
     )  # fmt: skip
-    chosen: dict[str, Any] = archive | {name: values[name] for name in names}
+    chosen: dict[str, Any] = archive | {name: values[name] for name in names} | permissions_and_owners(values)
     return Settings(
         **chosen,
         delete=_deletes(values),

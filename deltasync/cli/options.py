@@ -159,6 +159,11 @@ def _writing() -> list[click.Parameter]:
     modes = click.Choice(["auto", "clone", "stage", "inplace"])
     return [
         *_archive(),
+        _flag(FILES, "-E", "--executability", text="without -p: may be executed or not, as in the source"),
+        _value(FILES, "--chmod", metavar="CHANGES", multiple=True, text="change permissions on the way: Fu+w,Dg+s,o-rwx,D755"),
+        _value(FILES, "--chown", metavar="OWNER", text="USER:GROUP, USER or :GROUP: whose everything becomes"),
+        _value(FILES, "--usermap", metavar="PAIRS", text="FROM:TO,...: what is FROM's there is TO's here; implies -o"),
+        _value(FILES, "--groupmap", metavar="PAIRS", text="the same for groups; implies -g"),
         _flag(FILES, "-H", "--hard-links", text="keep hard links"),
         _flag(FILES, "-S", "--sparse", text="make holes of zeros"),
         _flag(FILES, "-O", "--omit-dir-times", text="leave the times of directories"),

@@ -138,7 +138,7 @@ class Beside:
     def _equal(self, theirs: Rows, ours: Rows) -> bool:
         ground = self._ground
         # Columns of numbers that are not kept at this destination need not agree; numbers with another meaning here must be translated.
-        if not ground.settings.numeric_ids and not (ground.users.identical and ground.groups.identical):
+        if not ground.as_sent:
             return False
         return (
             theirs.names == ours.names

@@ -233,7 +233,7 @@ class Decisions:
         entry = self._ground.localised(section.own)
         settings = self._ground.settings
         change = decide(entry, own, beside.policy, lambda: True).change
-        attributes = self._ground.changed(entry, change)
+        attributes = self._ground.changed(entry, own, change)
         if beside.touched and self._ground.dir_times:
             attributes = attributes._replace(mtime_ns=entry.mtime_ns)
         if self._loosened and attributes.mode is None:
@@ -258,7 +258,7 @@ class Decisions:
         if step.deed in (Deed.KEEP, Deed.SKIP):
             return
         if step.deed is Deed.ATTRIBUTES:
-            self._set_attributes(beside, entry, step)
+            self._set_attributes(beside, entry, current, step)
             return
         self._touch(beside)
         blocked = step.in_the_way and current is not None and stat.S_ISDIR(current.mode)
@@ -312,12 +312,12 @@ class Decisions:
         self._arrivals.expect(file_id, expected)
         return True
 
-    def _set_attributes(self, beside: Beside, entry: Entry, step: Step) -> None:
+    def _set_attributes(self, beside: Beside, entry: Entry, current: Entry | None, step: Step) -> None:
         ground, path = self._ground, join(beside.path, entry.name)
         # A directory's attributes are set when its own section is through; only the line and the count belong here.
         if not ground.settings.dry_run and not stat.S_ISDIR(entry.mode):
             try:
-                lost = apply_at(beside.fd, entry.name, ground.changed(entry, step.change), entry.kind)
+                lost = apply_at(beside.fd, entry.name, ground.changed(entry, current, step.change), entry.kind)
             except (OSError, OverflowError) as error:
                 ground.failed(beside.path, entry.name, error, "its attributes can't be set")
                 return

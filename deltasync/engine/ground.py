@@ -5,21 +5,23 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from deltasync.engine.lines import Lines
 from deltasync.engine.reporter import Reporter, reason
-from deltasync.errors import ExitCode
+from deltasync.errors import ExitCode, UsageError
 from deltasync.fs.facts import TimeGranularity
 from deltasync.fs.owners import OwnerNumbers
 from deltasync.fs.root import Root
 from deltasync.patch.attributes import Attributes, Lost
 from deltasync.patch.sync import NotDurable
+from deltasync.tree.chmod import Chmod, parse_chmod
 from deltasync.tree.entry import Entry
 from deltasync.tree.filters import Filters
 from deltasync.tree.itemize import itemized
 from deltasync.tree.names import join
+from deltasync.tree.owner_map import Pair, parse_owner_map
 from deltasync.tree.plan import Change, Deed, Policy, Step, kept_permissions
 from deltasync.tree.rules import Rule, Side, rules_from_wire
 from deltasync.wire.messages import Item
@@ -127,8 +129,9 @@ class Ground:
         self.abilities = abilities
         self.check = check
         self.to_remote = to_remote
-        self.users = OwnerNumbers.of_users()
-        self.groups = OwnerNumbers.of_groups()
+        self.users = _owners("--usermap", settings.usermap, OwnerNumbers.of_users)
+        self.groups = _owners("--groupmap", settings.groupmap, OwnerNumbers.of_groups)
+        self._chmod = _chmod(settings.chmod, abilities.umask)
         self.counts = ReceiverCounts()
         self.lines = Lines(lambda item: self.reporter.item(*item))
         self.granularity = TimeGranularity(may_write=not settings.dry_run)
@@ -164,11 +167,17 @@ class Ground:
         """Tell whether an entry of this group (by our numbers) gets it."""
         return self.settings.group and (self.abilities.is_root or gid in self.abilities.groups)
 
+    @property
+    def as_sent(self) -> bool:
+        """Whether entries come with the modes, owners and groups that they shall have."""
+        return self._chmod is None and self.users.identical and self.groups.identical
+
     def policy(self, dir_fd: int) -> Policy:
         """Return what decides about the entries of a directory; -1 for one that does not exist."""
         settings = self.settings
         return Policy(
             perms=settings.perms,
+            executability=settings.executability,
             times=settings.times,
             dir_times=self.dir_times,
             link_times=self.link_times,
@@ -190,7 +199,7 @@ class Ground:
 
     def localised(self, entry: Entry) -> Entry:
         """Return the sender's entry with our numbers for owner and group; see also `localised_mode`."""
-        if self.settings.numeric_ids:
+        if self.users.identical and self.groups.identical:
             return self.localised_mode(entry)
         uid, gid = self.users.here(entry.uid), self.groups.here(entry.gid)
         if uid != entry.uid or gid != entry.gid:
@@ -198,8 +207,9 @@ class Ground:
         return self.localised_mode(entry)
 
     def localised_mode(self, entry: Entry) -> Entry:
-        """Return an entry with our numbers without the set-id bits of an owner or group that it can't have here."""
-        uid, gid, mode = entry.uid, entry.gid, entry.mode
+        """Return an entry with our numbers as `--chmod` has it, without the set-id bits of an owner or group that it can't have here."""
+        uid, gid = entry.uid, entry.gid
+        mode = entry.mode if self._chmod is None else self._chmod.applied(entry.mode)
         if mode & (stat.S_ISUID | stat.S_ISGID) and not stat.S_ISDIR(mode):
             if not self.keeps_owner and uid != self.abilities.uid:
                 mode &= ~stat.S_ISUID
@@ -215,13 +225,17 @@ class Ground:
             current: What it replaces, if that is of the same type.
             gives_group: Whether its directory may give it another group than this process's (the set-group bit of a directory).
         """
-        settings, abilities = self.settings, self.abilities
+        abilities = self.abilities
         return Attributes(
-            kept_permissions(entry, current, abilities.umask, perms=settings.perms),
+            self._permissions(entry, current),
             entry.mtime_ns if self._keeps_time(entry.kind) else None,
             entry.uid if self.keeps_owner and entry.uid != abilities.uid else None,
             entry.gid if (gives_group or entry.gid != abilities.gid) and self.keeps_group(entry.gid) else None,
         )
+
+    def _permissions(self, entry: Entry, current: Entry | None) -> int:
+        settings = self.settings
+        return kept_permissions(entry, current, self.abilities.umask, perms=settings.perms, executability=settings.executability)
 
     def _keeps_time(self, kind: int) -> bool:
         if kind == stat.S_IFDIR:
@@ -234,11 +248,11 @@ class Ground:
         ours = attributes.uid is not None or status.st_uid == abilities.uid
         return ours and (attributes.gid is not None or status.st_gid == abilities.gid) and status.st_nlink == 1
 
-    def changed(self, entry: Entry, change: Change) -> Attributes:
+    def changed(self, entry: Entry, current: Entry | None, change: Change) -> Attributes:
         """Return those attributes of an existing entry that differ; a change of owner clears set-id bits, so that it brings the mode."""
         owner = bool(change & (Change.OWNER | Change.GROUP)) and self.settings.perms and bool(entry.permissions & 0o6000)
         return Attributes(
-            entry.permissions if change & Change.PERMS or owner else None,
+            self._permissions(entry, current) if change & Change.PERMS or owner else None,
             entry.mtime_ns if change & Change.TIME else None,
             entry.uid if change & Change.OWNER else None,
             entry.gid if change & Change.GROUP else None,
@@ -271,3 +285,27 @@ class Ground:
         of_destination = isinstance(error, (ModeImpossible, NotDurable)) or (isinstance(error, OSError) and error.errno in _OF_DESTINATION)
         code = ExitCode.LOCAL_IO if of_destination else ExitCode.PARTIAL
         self.reporter.problem(path or b".", reason(error, deed), code)
+
+
+def _owners(option: str, text: bytes, of: Callable[[Sequence[Pair]], OwnerNumbers]) -> OwnerNumbers:
+    """Return the owners or groups of the sender's numbers here.
+
+    Raises:
+        UsageError: The user's map is malformed, or leads to a name that is unknown here.
+    """
+    try:
+        return of(parse_owner_map(text))
+    except ValueError as error:
+        raise UsageError(f"{option} at the destination: {error}") from error
+
+
+def _chmod(text: bytes, umask: int) -> Chmod | None:
+    """Return the changes of permissions that the user wants.
+
+    Raises:
+        UsageError: They are malformed.
+    """
+    try:
+        return parse_chmod(text, umask) if text else None
+    except ValueError as error:
+        raise UsageError(f"--chmod: {error}") from error

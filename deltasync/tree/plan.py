@@ -70,7 +70,7 @@ class Policy(NamedTuple):
     """The options that decide about an entry, with what the receiver is able to do folded in.
 
     Attributes:
-        perms, times: As the options of `Settings`.
+        perms, executability, times: As the options of `Settings`.
         dir_times, link_times: Whether directories and symlinks have the sender's times too.
         owner: Owners are kept: asked for, and the receiver is able to give files away.
         group: Tells for a gid (of the receiver's side) whether the group is kept.
@@ -80,6 +80,7 @@ class Policy(NamedTuple):
     """
 
     perms: bool
+    executability: bool
     times: bool
     dir_times: bool
     link_times: bool
@@ -99,16 +100,19 @@ class Policy(NamedTuple):
     same_time: Callable[[int, int], bool]
 
 
-def kept_permissions(entry: Entry, current: Entry | None, umask: int, *, perms: bool) -> int:
+def kept_permissions(entry: Entry, current: Entry | None, umask: int, *, perms: bool, executability: bool = False) -> int:
     """Return the permission bits that the destination shall have.
 
     With `perms` these are the sender's. Without, what exists keeps its own, and what is new gets the sender's less the umask and
-    the set-id bits, as rsync does.
+    the set-id bits, as rsync does. With `executability` a regular file that exists may be executed, by all who may read it, if the
+    sender's may by anyone, and else by nobody.
     """
     if perms:
         return entry.mode & 0o7777
     if current is not None and current.kind == entry.kind:
-        return current.permissions
+        if not executability or entry.kind != stat.S_IFREG or _executable(entry) == _executable(current):
+            return current.permissions
+        return current.permissions | (current.permissions & 0o444) >> 2 if _executable(entry) else current.permissions & ~0o111
     return entry.mode & 0o777 & ~umask
 
 
@@ -190,8 +194,14 @@ def _attributes(entry: Entry, current: Entry, policy: Policy) -> Change:
         change |= Change.TIME
     if policy.perms and entry.kind != stat.S_IFLNK and entry.permissions != current.permissions:
         change |= Change.PERMS
+    if not policy.perms and policy.executability and entry.kind == stat.S_IFREG and _executable(entry) != _executable(current):
+        change |= Change.PERMS
     if policy.owner and entry.uid != current.uid:
         change |= Change.OWNER
     if entry.gid != current.gid and policy.group(entry.gid):
         change |= Change.GROUP
     return change
+
+
+def _executable(entry: Entry) -> bool:
+    return bool(entry.mode & 0o111)

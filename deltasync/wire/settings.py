@@ -27,6 +27,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     devices: bool = True
     specials: bool = True
 
+    executability: bool = False
+    """Without `perms`: files that exist may be executed if the sender's may."""
+    chmod: Annotated[bytes, msgspec.Meta(max_length=4095)] = b""
+    """Changes of the sender's permissions (see `tree.chmod`)."""
+    usermap: Annotated[bytes, msgspec.Meta(max_length=65535)] = b""
+    groupmap: Annotated[bytes, msgspec.Meta(max_length=65535)] = b""
+    """Whose files become whose (see `tree.owner_map`)."""
+
     hard_links: bool = False
     sparse: bool = False
     numeric_ids: bool = False

@@ -204,6 +204,7 @@ def test_a_pull_of_local_sources_is_a_push(engine: FakeEngine) -> None:
         "--ssh rsh a h:b", "--engine x a b", "--block-size 255 a b", "--block-size 65M a b", "--block-size x a b", "h:a b", "a tcp://h",
         "a -h:b", "--rsh= a h:b", "--rsh ' a h:b", "-e ssh --ssh paramiko a h:b", "--identity= a h:b", "--remote-path= a h:b",
         "--ssh-config= a h:b", "--log-file= a b", "--exclude", "a b --port", "-b --suffix= a b", "--suffix=a/b a b",
+        "--chmod x a b", "--chmod u+w, a b", "--chown a:b:c a b", "--chown a --usermap b:c a b", "--usermap b a b", "--groupmap 9-1:b a b",
         "--suffix a/b --backup-dir x a b", "--max-size x a b", "--min-size -1 a b", "--max-size 0-1 a b", "--max-size 9999999999T a b",
         "--backup-dir= a b", "--backup-dir ./ a b", "--backup-dir x/.. --suffix= a b",
     ],
@@ -221,7 +222,7 @@ def test_what_can_not_be_is_a_usage_error(words: str, engine: FakeEngine, capfd:
     "option",
     [
         "--filter=x", "-f", "-C", "--gitignore", "--files-from=x", "-0", "--from0", "-R", "--relative", "-X", "-A",
-        "-x", "-L", "-k", "-K", "--safe-links", "--copy-unsafe-links", "--chmod=x", "--chown=x",
+        "-x", "-L", "-k", "-K", "--safe-links", "--copy-unsafe-links",
         "--remove-source-files", "-m", "--prune-empty-dirs", "--link-dest=x", "--compare-dest=x", "--copy-dest=x", "--data=tcp",
         "--e2e=K",
         "--poll-interval=1", "--rescan-interval=1", "--also=x", "--block-size=1", "--bogus", "-p22",
@@ -249,3 +250,16 @@ def test_sizes_are_written_as_for_rsync(engine: FakeEngine) -> None:
     assert (settings.max_bytes, settings.min_bytes) == (1535, 2000)
     assert settings.omit_dir_times
     assert settings.omit_link_times
+
+
+def test_permissions_and_owners_travel_as_they_are_written(engine: FakeEngine) -> None:
+    """Several changes are one list; `--chown` is two maps, and implies what these need."""
+    assert main(["push", "--no-o", "--no-g", "-E", "--chmod=Du+w", "--chmod", "o=", "--chown=me:us", "a", "b"]) == 0
+    settings = engine.jobs[0].settings
+    assert (settings.chmod, settings.usermap, settings.groupmap) == (b"Du+w,o=", b"*:me", b"*:us")
+    assert settings.owner
+    assert settings.group
+    assert settings.executability
+    assert main(["push", "--no-o", "--no-g", "--chown=:us", "a", "b"]) == 0
+    settings = engine.jobs[1].settings
+    assert (settings.usermap, settings.groupmap, settings.owner, settings.group) == (b"", b"*:us", False, True)

@@ -18,6 +18,7 @@ def policy(**changes: Any) -> Policy:
     """The policy of root with rsync's -a."""
     made = Policy(
         True,
+        False,
         True,
         True,
         True,
@@ -120,3 +121,11 @@ def test_permissions_without_perms() -> None:
     assert kept_permissions(entry(mode=0o4777), None, 0o022, perms=False) == 0o755
     assert kept_permissions(entry(mode=0o777), entry(mode=0o604), 0o022, perms=False) == 0o604
     assert kept_permissions(entry(mode=0o4777), None, 0o022, perms=True) == 0o4777
+
+
+@pytest.mark.parametrize(
+    ("theirs", "ours", "kept"), [(0o755, 0o640, 0o750), (0o644, 0o751, 0o640), (0o100, 0o711, 0o711), (0o644, 0o602, 0o602)]
+)
+def test_executability_follows_the_source(theirs: int, ours: int, kept: int) -> None:
+    """Who may read may execute, or nobody may; nothing else changes."""
+    assert kept_permissions(entry(mode=0o100000 | theirs), entry(mode=0o100000 | ours), 0o022, perms=False, executability=True) == kept
