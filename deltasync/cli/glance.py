@@ -17,7 +17,7 @@ from deltasync.errors import UsageError
 
 __all__ = ["FLAGS", "LETTERS", "VALUES", "glance"]
 
-LETTERS = frozenset("arlptgoDEHSunciIvqzPbOJy")
+LETTERS = frozenset("arlptgoDEHSunciIvqzPbOJyxm")
 """Options of one letter without a value; `-e` has one."""
 FLAGS = frozenset(
     f"--{name}"
@@ -26,6 +26,7 @@ FLAGS = frozenset(
         "no-recursive", "no-links", "no-perms", "no-times", "no-group", "no-owner", "no-devices", "no-specials", "no-r", "no-l", "no-p",
         "no-t", "no-g", "no-o", "no-D", "existing", "ignore-existing", "update", "checksum", "ignore-times", "size-only", "dry-run",
         "hard-links", "sparse", "numeric-ids", "mkpath", "partial", "inplace", "backup", "fsync", "executability",
+        "one-file-system", "prune-empty-dirs",
         "omit-dir-times", "omit-link-times", "fuzzy", "delete", "delete-before", "delete-during", "delete-delay", "delete-after", "del",
         "delete-excluded", "force-empty", "compress", "no-compress", "no-z",
         "itemize-changes", "verbose", "quiet", "progress", "no-progress", "stats", "json",

@@ -96,11 +96,13 @@ def settings_of(given: Given, output: OutputOptions) -> Settings:
     names = (
         "hard_links", "sparse", "numeric_ids", "mkpath", "checksum", "ignore_times", "size_only", "update", "existing",
         "ignore_existing", "max_delete", "force_empty", "dry_run", "fsync", "omit_dir_times", "omit_link_times", "executability",
+        "prune_empty_dirs",
     )  # fmt: skip
     chosen: dict[str, Any] = archive | {name: values[name] for name in names} | permissions_and_owners(values)
     return Settings(
         **chosen,
         delete=_deletes(values),
+        one_file_system=min(sum(name == "one-file-system" for name, _ in given.ordered), 2),
         max_bytes=max_bytes,
         min_bytes=min_bytes or 0,
         itemize=output.wants_items,
@@ -162,7 +164,7 @@ def live_settings(given: Given, settings: Settings) -> tuple[Settings, WatchOpti
             if values.get(name):
                 raise UsageError(f"--{name.replace('_', '-')} is for --watch")
         return None
-    for name in ("dry_run", "existing", "ignore_existing"):
+    for name in ("dry_run", "existing", "ignore_existing", "prune_empty_dirs"):
         if values[name]:
             raise UsageError(f"--watch and --{name.replace('_', '-')} exclude each other")
     if not settings.recursive:

@@ -148,6 +148,8 @@ def _selection() -> list[click.Parameter]:
         _flag(SELECTION, "-u", "--update", text="not what is newer at the destination"),
         _value(SELECTION, "--max-size", metavar="SIZE", text="no files above SIZE: bytes, or 10K, 1.5M, 2GB"),
         _value(SELECTION, "--min-size", metavar="SIZE", text="none below it"),
+        _flag(SELECTION, "-x", "--one-file-system", text="not what is mounted in a source; -xx: not even an empty directory for it"),
+        _flag(SELECTION, "-m", "--prune-empty-dirs", text="no directories without files"),
         _flag(COMPARISON, "-c", "--checksum", text="compare content, not size and mtime"),
         _flag(COMPARISON, "-I", "--ignore-times", text="send even if size and mtime are equal"),
         _flag(COMPARISON, "--size-only", text="compare the size alone"),

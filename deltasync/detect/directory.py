@@ -11,6 +11,7 @@ from contextlib import suppress
 from typing import NamedTuple, TypeAlias
 
 from deltasync._native.columns import packed
+from deltasync.detect.kept import Kept
 from deltasync.detect.sources import Sources
 from deltasync.fs.journals import is_decided, is_journal
 from deltasync.fs.listing import Files, entry_at, list_names, look, own_entry
@@ -39,6 +40,8 @@ class Terms(NamedTuple):
         entered: Told of each directory that is about to be listed, with the source (its index), the path and the open descriptor; returns
             the path that it had when it was last told, if that was another.
         linked: Told of each name of a file that has several: its path, and its inode.
+        one_filesystem: Whether directories on another device than their source's are not entered (1), or left out (2).
+        kept_empty: Tells of a path whether that directory is sent though there are only directories in it; None to send all that are.
         digest: Gives the digest of a regular file (source index, directory, name, size) for `--checksum`; None not to.
     """
 
@@ -48,6 +51,8 @@ class Terms(NamedTuple):
     dropped: Callable[[bytes], None]
     recursive: bool = True
     hard_links: bool = False
+    one_filesystem: int = 0
+    kept_empty: Callable[[bytes], bool] | None = None
     digest: Callable[[int, bytes, bytes, int], bytes] | None = None
     entered: Callable[[int, bytes, int], bytes | None] | None = None
     linked: Callable[[bytes, int], object] | None = None
@@ -126,7 +131,17 @@ class Listing:
         self.listed = bool(self.names)
         if not directory.path:
             self._show_tops()
-        self._matcher = terms.filters.for_directory(directory.path)
+        self._kept = Kept(
+            terms.filters.for_directory(directory.path),
+            terms.recursive,
+            self._device(directory.origins[0]) if terms.one_filesystem > 1 and not self._named else None,
+            None if terms.kept_empty is None else self._occupied,
+        )
+
+    @property
+    def _named(self) -> bool:
+        """Whether the user has named what is in it, one by one."""
+        return not self._directory.path and not self._terms.sources.whole
 
     @property
     def leased(self) -> bool:
@@ -201,7 +216,7 @@ class Listing:
                 yield part, part_origins, part_files, False
             yield from self.rows(names[half:])
             return
-        self._note_subdirectories(rows)
+        self._note_subdirectories(rows, files)
         if self._terms.linked is not None and any(names > 1 for names in files.links):
             self._note_links(rows, files, self._terms.linked)
         if self._groups is not None:
@@ -215,7 +230,7 @@ class Listing:
         if self._origin is None:
             fd = next(iter(self._fds.values()), -1)
             rows, files = look(fd, names, self._missed)
-            kept = self._kept(rows)
+            kept = self._kept.names(rows, files)
             if kept is not None:
                 rows, files = look(fd, kept, self._missed)
             first = next(iter(self._fds), 0)
@@ -229,7 +244,7 @@ class Listing:
         for name in names:
             index = self._origin[name][0]
             rows, files = look(self._fds[index], [name], self._missed)
-            if self._kept(rows) is None and rows.entry_count:
+            if self._kept.names(rows, files) is None and rows.entry_count:
                 parts.append((next(rows.entries()), (files.devices[0], files.inodes[0], files.links[0]), index))
         columns = list(zip(*[entry for entry, _, _ in parts], strict=True)) or [()] * 9
         devices = [entry.rdev for entry, _, _ in parts if stat.S_IFMT(entry.mode) in (stat.S_IFCHR, stat.S_IFBLK)]
@@ -247,18 +262,35 @@ class Listing:
         files = Files(*([part[1][at] for part in parts] for at in range(3)))
         return merged, files, array("I", [index for _, _, index in parts])
 
-    def _kept(self, rows: Rows) -> list[bytes] | None:
-        """Return the names that the filters keep, or None where they keep all."""
-        excluded, recursive = self._matcher, self._terms.recursive
-        if excluded is None and recursive:
-            return None
-        pairs = list(zip(rows.name_list(), rows.mode_column(), strict=True))
-        kept = [
-            name
-            for name, mode in pairs
-            if not (excluded is not None and excluded(name, stat.S_ISDIR(mode))) and (recursive or not stat.S_ISDIR(mode))
-        ]
-        return None if len(kept) == len(pairs) else kept
+    def _device(self, index: int) -> int:
+        """Return the device that a source lies on: where it is named without a slash, that of the directory so named."""
+        root, path = self._terms.sources.roots[index], self._directory.path
+        if path and self._terms.sources.shown[index] is not None:
+            return os.stat(path.split(b"/", 1)[0], dir_fd=root.fd, follow_symlinks=False).st_dev
+        return os.fstat(root.fd).st_dev
+
+    def _occupied(self, name: bytes) -> bool:
+        """Tell whether there is anything but directories in a directory and beneath, or it is sent none the less."""
+        terms, path = self._terms, join(self._directory.path, name)
+        if terms.kept_empty is None or terms.kept_empty(path):
+            return True
+        origins = self._directory.origins if self._origin is None else self._origin[name]
+        # What can't be read is told where it is listed.
+        quiet = terms._replace(kept_empty=None, digest=None, entered=None, linked=None, failed=_nothing, dropped=_nothing)
+        pending = [(path, origins)]
+        while pending:
+            above, origins = pending.pop()
+            beneath = Directory(above, origins, [])
+            listing = Listing(quiet, beneath, None)
+            try:
+                if listing.incomplete or any(
+                    not stat.S_ISDIR(mode) for part in listing.rows(listing.names) for mode in part[0].mode_column()
+                ):
+                    return True
+            finally:
+                listing.close()
+            pending += [(join(above, name), origins) for name, origins in beneath.pending]
+        return False
 
     def changed_at(self, name: bytes) -> int:
         """Return when an entry was last changed, content or attributes, whatever time it shows: its ctime in ns; 0 if it is gone."""
@@ -273,13 +305,17 @@ class Listing:
         self.incomplete = self.incomplete or not isinstance(error, FileNotFoundError)
         self._terms.failed(join(self._directory.path, name), error)
 
-    def _note_subdirectories(self, rows: Rows) -> None:
+    def _note_subdirectories(self, rows: Rows, files: Files) -> None:
         modes = rows.mode_column()
         if not any(map(stat.S_ISDIR, set(modes))):
             return
         names = None
+        bounded = self._terms.one_filesystem and not self._named
+        device = self._device(next(iter(self._fds), 0)) if bounded else 0
         for index, mode in enumerate(modes):
             if stat.S_ISDIR(mode):
+                if bounded and files.devices[index] != device:
+                    continue
                 if names is None:
                     names = rows.name_list()
                 name = names[index]
@@ -304,6 +340,10 @@ class Listing:
         """Let go of the directory."""
         for lease in self._leases:
             lease.release()
+
+
+def _nothing(*_: object) -> None:
+    """Say nothing."""
 
 
 def _parted(names: list[bytes]) -> tuple[list[bytes], list[bytes]]:

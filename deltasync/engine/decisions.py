@@ -23,6 +23,7 @@ from deltasync.engine.ground import Ground
 from deltasync.engine.links import Links, Postponed
 from deltasync.engine.listed import Listed
 from deltasync.engine.making import Making
+from deltasync.engine.mounts import not_mounted
 from deltasync.engine.sameness import had
 from deltasync.engine.spool import Spool
 from deltasync.engine.streams import Expected
@@ -215,12 +216,12 @@ class Decisions:
         if beside is None:
             return
         listed_whole = bool(section.path) or self._tree.whole
-        if beside.extras:
+        if extras := not_mounted(self._ground, beside, whole=self._tree.whole):
             goes = self._ground.settings.delete and listed_whole and not section.incomplete
-            self._elsewhere.left(section.path, beside.extras, goes=goes)
+            self._elsewhere.left(section.path, extras, goes=goes)
             if goes:
                 self._touch(beside)
-                self._deletions.note(section.path, beside.extras)
+                self._deletions.note(section.path, extras)
         if leftovers := [name for name in beside.reserved if not is_journal(name) and not is_quarantined(name)]:
             self._touch(beside)
             self._deletions.note_leftovers(section.path, leftovers)

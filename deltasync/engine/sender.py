@@ -28,6 +28,7 @@ from deltasync.fs.owners import OwnerNames, group_name, user_name
 from deltasync.tree.filters import Filters
 from deltasync.tree.names import shown
 from deltasync.tree.rows import NO_DIGEST
+from deltasync.tree.rules import Side, rules_from_wire
 from deltasync.wire.messages import (
     MAX_OPEN_CHUNKS,
     Applied,
@@ -120,6 +121,8 @@ class Sender:
                     self._dropped,
                     recursive=settings.recursive,
                     hard_links=settings.hard_links,
+                    one_filesystem=settings.one_file_system,
+                    kept_empty=_kept_empty(settings) if settings.prune_empty_dirs else None,
                     digest=self._digest if settings.checksum else None,
                     entered=entered,
                     linked=linked,
@@ -370,6 +373,12 @@ class Sender:
                 current=b"" if last else out.current,
             )
         )
+
+
+def _kept_empty(settings: Settings) -> Callable[[bytes], bool]:
+    """Return what tells which directories are sent though they hold no file: those that rules protect at the receiver, as with rsync."""
+    kept = Filters([rule for rule in rules_from_wire(settings.rules) if rule.side is Side.RECEIVER])
+    return lambda path: kept.excluded(path, True)
 
 
 def _ids(ids: bytes) -> Sequence[int]:

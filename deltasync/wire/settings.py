@@ -51,6 +51,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     min_bytes: Count = 0
     """Shortest one."""
 
+    one_file_system: Annotated[int, msgspec.Meta(ge=0, le=2)] = 0
+    """Directories on other filesystems are not entered (1), or left out (2); at the receiver nothing is deleted there."""
+    prune_empty_dirs: bool = False
+    """Directories are left out in which, and beneath which, there is nothing but directories."""
+
     omit_dir_times: bool = False
     omit_link_times: bool = False
 

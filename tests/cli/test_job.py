@@ -222,8 +222,8 @@ def test_what_can_not_be_is_a_usage_error(words: str, engine: FakeEngine, capfd:
     "option",
     [
         "--filter=x", "-f", "-C", "--gitignore", "--files-from=x", "-0", "--from0", "-R", "--relative", "-X", "-A",
-        "-x", "-L", "-k", "-K", "--safe-links", "--copy-unsafe-links",
-        "--remove-source-files", "-m", "--prune-empty-dirs", "--link-dest=x", "--compare-dest=x", "--copy-dest=x", "--data=tcp",
+        "-L", "-k", "-K", "--safe-links", "--copy-unsafe-links",
+        "--remove-source-files", "--link-dest=x", "--compare-dest=x", "--copy-dest=x", "--data=tcp",
         "--e2e=K",
         "--poll-interval=1", "--rescan-interval=1", "--also=x", "--block-size=1", "--bogus", "-p22",
         "--no-a", "--dry", "-h",

@@ -50,6 +50,8 @@ OPTIONS: list[tuple[list[str], dict[str, Any]]] = [
         ["-a", "--usermap=0:12,1-99:nobody", "--groupmap=root:bin,*:99"],
         {"usermap": b"0:12,1-99:nobody", "groupmap": b"root:bin,*:99"},
     ),
+    (["-am", "--delete", "--exclude=f*"], {"delete": True, "prune_empty_dirs": True, "rules": (b"- f*",)}),
+    (["-am", "-f", "P d*1", "--exclude=*[2-5]*"], {"prune_empty_dirs": True, "rules": (b"-r d*1", b"- *[2-5]*")}),
     (["-a", "-J", "--delete"], {"omit_link_times": True, "delete": True}),
     (["-rlD"], {"perms": False, "times": False, "owner": False, "group": False}),
     (["-a", "--no-l", "--no-D"], {"links": False, "devices": False, "specials": False}),
