@@ -10,9 +10,10 @@ from typing import Final, Literal, NamedTuple
 
 from deltasync.cli.failures import LocalFileError
 from deltasync.errors import UsageError
-from deltasync.tree.grammar import CVS_PATTERNS, CvsDefaults, Merge, parse_filter, parse_merged
+from deltasync.tree.grammar import CVS_PATTERNS, Action, CvsDefaults, DirMerge, Merge, parse_filter, parse_merged
+from deltasync.tree.merging import gathered
 from deltasync.tree.names import shown
-from deltasync.tree.rules import Clear, Rule, Side, gathered, parse_lines, parse_option
+from deltasync.tree.rules import Clear, Rule, Side, parse_lines, parse_option
 
 __all__ = ["FilterOption", "FilterOptionName", "wire_rules"]
 
@@ -45,7 +46,7 @@ def wire_rules(options: Iterable[FilterOption], *, delete_excluded: bool = False
         UsageError: A rule is none, or there are too many.
         LocalFileError: A file can't be read.
     """
-    actions: list[Rule | Clear] = []
+    actions: list[Rule | DirMerge | Clear] = []
     for name, value in options:
         include = name.startswith("include")
         try:
@@ -60,13 +61,20 @@ def wire_rules(options: Iterable[FilterOption], *, delete_excluded: bool = False
     try:
         rules = gathered(actions)
         if delete_excluded:
-            rules = gathered(rule if rule.side else rule.on(Side.SENDER) for rule in rules)
+            rules = gathered(map(_for_sender, rules))
     except ValueError as error:
         raise UsageError(f"too many filters: {error}") from error
     return tuple(rule.wire for rule in rules)
 
 
-def _expanded(actions: Iterable[Rule | Clear | Merge | CvsDefaults], depth: int) -> Iterator[Rule | Clear]:
+def _for_sender(rule: Rule | DirMerge) -> Rule | DirMerge:
+    """Return a rule as it is with `--delete-excluded`."""
+    if isinstance(rule, DirMerge):
+        return rule._replace(template=rule.template._replace(unsaid=Side.SENDER))
+    return rule if rule.side else rule.on(Side.SENDER)
+
+
+def _expanded(actions: Iterable[Action], depth: int) -> Iterator[Rule | DirMerge | Clear]:
     """Yield the actions, with the content of files in the place of what merges them."""
     for action in actions:
         if isinstance(action, CvsDefaults):

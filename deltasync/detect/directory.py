@@ -15,9 +15,10 @@ from deltasync.detect.kept import Kept
 from deltasync.detect.sources import Sources
 from deltasync.fs.journals import is_decided, is_journal
 from deltasync.fs.listing import Files, entry_at, list_names, look, own_entry
+from deltasync.fs.merge_file import RulesError
 from deltasync.fs.root import Dir
+from deltasync.fs.selection import Selection
 from deltasync.tree.entry import Entry
-from deltasync.tree.filters import Filters
 from deltasync.tree.names import is_reserved, join, split
 from deltasync.tree.rows import MAX_CHUNK_BYTES, Rows
 
@@ -32,7 +33,7 @@ class Terms(NamedTuple):
 
     Attributes:
         sources: The opened sources.
-        filters: Which entries are left out; an excluded directory is not entered.
+        selections: For each source which entries are left out; an excluded directory is not entered.
         failed: Told the path and the error of what can't be read.
         dropped: Told the path of each entry whose name is reserved.
         recursive: Whether directories are transferred at all.
@@ -46,7 +47,7 @@ class Terms(NamedTuple):
     """
 
     sources: Sources
-    filters: Filters
+    selections: Sequence[Selection]
     failed: Callable[[bytes, OSError], None]
     dropped: Callable[[bytes], None]
     recursive: bool = True
@@ -120,6 +121,7 @@ class Listing:
         self.own = Entry(b"", stat.S_IFDIR | 0o755, 0, 0, 0, 0)
         self._origin: dict[bytes, tuple[int, ...]] | None = None
         self._fds: dict[int, int] = {}
+        self._kept: dict[int, Kept] = {}
         self.names: list[bytes] = []
         lists: list[tuple[int, list[bytes]]] = []
         for index in directory.origins:
@@ -131,12 +133,6 @@ class Listing:
         self.listed = bool(self.names)
         if not directory.path:
             self._show_tops()
-        self._kept = Kept(
-            terms.filters.for_directory(directory.path),
-            terms.recursive,
-            self._device(directory.origins[0]) if terms.one_filesystem > 1 and not self._named else None,
-            None if terms.kept_empty is None else self._occupied,
-        )
 
     @property
     def _named(self) -> bool:
@@ -159,12 +155,14 @@ class Listing:
             own = own_entry(lease.fd)
             if len(self._fds) == 1:
                 self.own = own
+            self._kept[index] = self._kept_of(index)
             shown = None if path else sources.shown[index]
             names, reserved = list_names(lease.fd) if shown is None else _parted(shown)
             if shown is not None or any(map(is_journal, reserved)):
                 names = self._whole(lease.fd, names)
         except OSError as error:
-            if len(self._directory.origins) > 1 and error.errno in (errno.ENOTDIR, errno.ENOENT, errno.ELOOP):
+            several = len(self._directory.origins) > 1 and not isinstance(error, RulesError)
+            if several and error.errno in (errno.ENOTDIR, errno.ENOENT, errno.ELOOP):
                 return []
             self.incomplete = True
             self._terms.failed(path, error)
@@ -229,11 +227,11 @@ class Listing:
     def _look(self, names: list[bytes]) -> tuple[Rows, Files, Origins | None]:
         if self._origin is None:
             fd = next(iter(self._fds.values()), -1)
+            first = next(iter(self._fds), 0)
             rows, files = look(fd, names, self._missed)
-            kept = self._kept.names(rows, files)
+            kept = self._kept.get(first, Kept(None)).names(rows, files)
             if kept is not None:
                 rows, files = look(fd, kept, self._missed)
-            first = next(iter(self._fds), 0)
             return rows, files, array("I", [first]) * rows.entry_count if first else None
         return self._look_merged(names)
 
@@ -242,10 +240,15 @@ class Listing:
         assert self._origin is not None
         parts: list[tuple[Entry, tuple[int, int, int], int]] = []
         for name in names:
-            index = self._origin[name][0]
-            rows, files = look(self._fds[index], [name], self._missed)
-            if self._kept.names(rows, files) is None and rows.entry_count:
-                parts.append((next(rows.entries()), (files.devices[0], files.inodes[0], files.links[0]), index))
+            origins = self._origin[name]
+            for at, index in enumerate(origins):
+                rows, files = look(self._fds[index], [name], self._missed)
+                if not rows.entry_count:
+                    break
+                if self._kept[index].names(rows, files) is None:
+                    self._origin[name] = (index, *(other for other in origins[at + 1 :] if not self._kept[other].excludes(name)))
+                    parts.append((next(rows.entries()), (files.devices[0], files.inodes[0], files.links[0]), index))
+                    break
         columns = list(zip(*[entry for entry, _, _ in parts], strict=True)) or [()] * 9
         devices = [entry.rdev for entry, _, _ in parts if stat.S_IFMT(entry.mode) in (stat.S_IFCHR, stat.S_IFBLK)]
         merged = Rows(
@@ -261,6 +264,15 @@ class Listing:
         )
         files = Files(*([part[1][at] for part in parts] for at in range(3)))
         return merged, files, array("I", [index for _, _, index in parts])
+
+    def _kept_of(self, index: int) -> Kept:
+        terms = self._terms
+        return Kept(
+            terms.selections[index].for_directory(self._directory.path),
+            terms.recursive,
+            self._device(index) if terms.one_filesystem > 1 and not self._named else None,
+            None if terms.kept_empty is None else self._occupied,
+        )
 
     def _device(self, index: int) -> int:
         """Return the device that a source lies on: where it is named without a slash, that of the directory so named."""

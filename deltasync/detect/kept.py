@@ -27,6 +27,10 @@ class Kept(NamedTuple):
     device: int | None = None
     occupied: Callable[[bytes], bool] | None = None
 
+    def excludes(self, name: bytes) -> bool:
+        """Tell whether the rules leave out a directory."""
+        return self.excluded is not None and self.excluded(name, True)
+
     def names(self, rows: Rows, files: Files) -> list[bytes] | None:
         """Return the names that are kept of some rows, or None where all are."""
         if self == _ALL:

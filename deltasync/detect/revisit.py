@@ -21,6 +21,7 @@ from deltasync.detect.mirror import Mirror, rows_of, same_file
 from deltasync.detect.scan import SLICE_ENTRIES, Chunk, Departed, Packing, Scan
 from deltasync.detect.worklist import Batch, Dirty, Mark
 from deltasync.fs.listing import Files, look, own_entry
+from deltasync.fs.merge_file import RulesError
 from deltasync.tree.entry import Entry
 from deltasync.tree.names import MAX_NAME_BYTES, MAX_PATH_BYTES, is_reserved, join, split
 from deltasync.tree.rows import Rows, Section
@@ -128,7 +129,7 @@ class Revisit:
                     if old is not None and self._is_gone(old) and self._mirror.rename(old, path):
                         self._renamed(old, path)
                     else:
-                        pending += self._directories_in(path, lease.fd)
+                        pending += self._directories_in(index, path, lease.fd)
 
     def _is_gone(self, path: bytes) -> bool:
         directory, name = split(path)
@@ -141,8 +142,8 @@ class Revisit:
             return False
         return True
 
-    def _directories_in(self, path: bytes, dir_fd: int) -> list[bytes]:
-        excluded = self._terms.filters.for_directory(path)
+    def _directories_in(self, index: int, path: bytes, dir_fd: int) -> list[bytes]:
+        excluded = self._terms.selections[index].for_directory(path)
         with os.scandir(dir_fd) as entries:
             names = [os.fsencode(entry.name) for entry in entries if entry.is_dir(follow_symlinks=False)]
         return [join(path, name) for name in names if not is_reserved(name) and not (excluded is not None and excluded(name, True))]
@@ -280,8 +281,13 @@ class Revisit:
                 rows, files = look(fd, [name for name in left if name not in missing], missed)
                 if any(names > 1 for names in files.links):
                     self._note_links(directory, rows, files)
-                parts.append((index, *self._kept(directory, rows, files.inodes)))
-                left = sorted(missing)
+                try:
+                    kept = self._kept(index, directory, rows, files.inodes)
+                except RulesError as error:
+                    self._terms.failed(directory, error)
+                    return None
+                parts.append((index, *kept))
+                left = sorted({*left} - {*kept[0].name_list()} - failed)
             return self._joined(own, parts, failed)
 
     def _note_links(self, directory: bytes, rows: Rows, files: Files) -> None:
@@ -303,9 +309,9 @@ class Revisit:
         origins = array("I", [index for _, _, index in entries])
         return _Found(own, Rows.of([entry for entry, _, _ in entries]), [inode for _, inode, _ in entries], origins, failed)
 
-    def _kept(self, directory: bytes, rows: Rows, inodes: Sequence[int]) -> tuple[Rows, Sequence[int]]:
-        """Return the rows that the filters keep, and their inodes."""
-        excluded, recursive = self._terms.filters.for_directory(directory), self._terms.recursive
+    def _kept(self, index: int, directory: bytes, rows: Rows, inodes: Sequence[int]) -> tuple[Rows, Sequence[int]]:
+        """Return the rows that the rules keep, and their inodes."""
+        excluded, recursive = self._terms.selections[index].for_directory(directory), self._terms.recursive
         if excluded is None and recursive:
             return rows, inodes
         pairs = enumerate(zip(rows.name_list(), rows.mode_column(), strict=True))

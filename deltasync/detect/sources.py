@@ -8,6 +8,7 @@ import stat
 from collections.abc import Sequence
 
 from deltasync.fs.root import Root
+from deltasync.fs.selection import Place, place_of
 from deltasync.tree.sources import CONTENTS, SourcePlace, source_place
 
 __all__ = ["Missing", "Sources", "expand_home"]
@@ -31,6 +32,7 @@ class Sources:
     Attributes:
         roots: One for each source that is there, or for several in a row that are named in one directory; paths of the tree are relative
             to any of them.
+        places: Where each root is.
         shown: For each root the names that it shows, or None for its contents.
         tops: The sources as the tree's root sees them, each once: `CONTENTS` or a name.
         missing: The sources that are not there, with the reason.
@@ -41,6 +43,7 @@ class Sources:
 
     def __init__(self, paths: Sequence[bytes], *, beneath: Root | None = None, recursive: bool = True) -> None:
         self.roots: list[Root] = []
+        self.places: list[Place] = []
         self.shown: list[list[bytes] | None] = []
         self.missing: list[Missing] = []
         self.passed_over: list[bytes] = []
@@ -78,6 +81,8 @@ class Sources:
                 shown.append(place.top)
                 return place, kind
             self.roots.append(root)
+            directory = place.directory if self._beneath is not None else expand_home(place.directory)
+            self.places.append(place_of(root, directory, whole=place.top == CONTENTS, beneath=self._beneath))
             self.shown.append(None if place.top == CONTENTS else [place.top])
             self._opened = place.directory
             return place, kind

@@ -44,6 +44,7 @@ class Changes:
         Raises:
             RemoteProtocolError: A path is none.
         """
+        self._ground.read_rules_anew()
         for old, new in message.pairs:
             at, self._pairs = self._pairs, self._pairs + 1
             if self._name is not None or not self._renamed(self._here(old), self._here(new)):
@@ -73,6 +74,7 @@ class Changes:
         Raises:
             RemoteProtocolError: A path is none.
         """
+        self._ground.read_rules_anew()
         for sent in message.paths:
             path = self._here(sent)
             self._ground.check()

@@ -61,6 +61,7 @@ class Deletions:
 
     def run(self) -> None:
         """Delete, unless a guard holds it back."""
+        self._ground.read_rules_anew()
         if self.held_back is None:
             for record in self._extras:
                 directory, *names = record.split(b"\0")
@@ -114,8 +115,7 @@ class Deletions:
 
         def protected(beneath: bytes, is_directory: bool) -> bool:
             # What is replaced is not deleted: the rules speak of what is in it (as rsync's do).
-            kept = ground.protected if beneath == path else ground.protected_in_doomed
-            ruled = beneath != self._replaced and kept(beneath, is_directory)
+            ruled = beneath != self._replaced and ground.protected(beneath, is_directory, doomed=beneath != path)
             return ruled or (backups is not None and backups.holds(beneath))
 
         gone = remove_tree(

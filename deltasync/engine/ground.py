@@ -12,18 +12,21 @@ from deltasync.engine.lines import Lines
 from deltasync.engine.reporter import Reporter, reason
 from deltasync.errors import ExitCode, UsageError
 from deltasync.fs.facts import TimeGranularity
+from deltasync.fs.merge_file import RulesError
 from deltasync.fs.owners import OwnerNumbers
 from deltasync.fs.root import Root
+from deltasync.fs.selection import Place, Selection
 from deltasync.patch.attributes import Attributes, Lost
 from deltasync.patch.sync import NotDurable
 from deltasync.tree.chmod import Chmod, parse_chmod
 from deltasync.tree.entry import Entry
 from deltasync.tree.filters import Filters
 from deltasync.tree.itemize import itemized
-from deltasync.tree.names import join
+from deltasync.tree.merging import items_from_wire
+from deltasync.tree.names import join, split
 from deltasync.tree.owner_map import Pair, parse_owner_map
 from deltasync.tree.plan import Change, Deed, Policy, Step, kept_permissions
-from deltasync.tree.rules import Rule, Side, rules_from_wire
+from deltasync.tree.rules import Rule, Side
 from deltasync.wire.messages import Item
 from deltasync.wire.settings import Settings
 
@@ -95,8 +98,6 @@ class Ground:
         root: The destination, or None in a dry run into a directory that does not exist.
         settings: The options.
         filters: Which entries the sender leaves out, by the rules that count there.
-        protected: Tells for a path, and whether that is a directory, whether it is never deleted.
-        protected_in_doomed: The same for what is in a directory that is itself to be deleted.
         reporter: Hears of items and problems.
         abilities: What this process may do.
         check: Called again and again while something takes long; raises what ends the session.
@@ -120,6 +121,7 @@ class Ground:
         abilities: Abilities,
         check: Callable[[], None],
         to_remote: bool,
+        place: Place | None = None,
     ) -> None:
         """Find what follows from the options: how finely times may be probed, and whether this process can do what is asked for."""
         self.root = root
@@ -142,14 +144,32 @@ class Ground:
         among = settings.backup and settings.backup_dir is None
         self.dir_times = settings.times and not among and not settings.omit_dir_times
         self.link_times = settings.times and not settings.omit_link_times
-        sided = rules_from_wire(settings.rules)
-        rules = [rule for rule in sided if rule.counts_on(Side.RECEIVER)]
+        items = items_from_wire(settings.rules, Side.RECEIVER)
         if among:
-            rules.append(Rule(False, b"*" + settings.backup_suffix))
-        lasting = [rule for rule in rules if not rule.perishable]
-        kept = Filters(rules) if among or any(rule.side for rule in sided) else filters
-        self.protected = kept.excluded
-        self.protected_in_doomed = kept.excluded if len(lasting) == len(rules) else Filters(lasting).excluded
+            items += (Rule(False, b"*" + settings.backup_suffix),)
+        self._selection = Selection(items, Side.RECEIVER, place or Place(root))
+        self._unknown: set[str] = set()
+
+    def protected(self, path: bytes, is_directory: bool, *, doomed: bool = False) -> bool:
+        """Tell whether an entry is never deleted.
+
+        Args:
+            path: Its path.
+            is_directory: Whether it is a directory.
+            doomed: Whether it is in a directory that is itself to be deleted.
+        """
+        try:
+            return self._selection.excluded(path, is_directory, lasting=doomed)
+        except RulesError as error:
+            if str(error) not in self._unknown:
+                self._unknown.add(str(error))
+                self.reporter.problem(split(path)[0] or b".", f"nothing in it is deleted: {error.strerror}")
+            return True
+
+    def read_rules_anew(self) -> None:
+        """Forget what merge files of the destination said: from here on they may say something else."""
+        self._selection.forget()
+        self._unknown.clear()
 
     def save(self, directory: bytes, dir_fd: int, name: bytes, *, stays: bool = False) -> None:
         """Make a backup, if the user wants any, of what is about to be replaced, or with `stays` to be written to.

@@ -22,7 +22,6 @@ from deltasync.engine.sender import Sender
 from deltasync.engine.tally import Tally
 from deltasync.errors import RemoteProtocolError
 from deltasync.fs.owners import OwnerNames, group_name, user_name
-from deltasync.tree.filters import Filters
 from deltasync.tree.names import split
 from deltasync.wire.messages import MAX_PATHS, Gone, Message, ReceiverDone, Renames, Round, RoundDone, SenderDone
 
@@ -64,7 +63,6 @@ class LiveSender:
 
     Args:
         job: The job.
-        filters: Its rules.
         entered: Hears of each directory that is about to be listed.
         check: Raises what ends the session.
         watch: Hears of the progress of the tree.
@@ -75,7 +73,6 @@ class LiveSender:
     def __init__(
         self,
         job: Job,
-        filters: Filters,
         entered: Entered,
         check: Callable[[], None],
         watch: Callable[[Progress], None],
@@ -86,7 +83,6 @@ class LiveSender:
         self.mirror = Mirror()
         self._before: Mirror | None = None
         self._job = job
-        self._filters = filters
         self._entered = entered
         self._check = check
         self._watch = watch
@@ -127,7 +123,6 @@ class LiveSender:
         return Sender(
             sources,
             job.settings,
-            self._filters,
             watch,
             self._check,
             threads=job.threads,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -10,6 +11,7 @@ from deltasync.engine.ground import Abilities, Ground
 from deltasync.engine.peer import Peer
 from deltasync.engine.reporter import Reporter
 from deltasync.fs.root import Root
+from deltasync.fs.selection import place_of
 from deltasync.tree.filters import Filters
 from deltasync.wire.messages import Tree
 from deltasync.wire.settings import Settings
@@ -39,7 +41,9 @@ def receiving(
     destination = open_destination(dest, tree, settings, beneath=beneath)
     try:
         abilities = Abilities.here()
-        ground = Ground(destination.root, settings, filters, reporter, abilities, peer.check, to_remote)
+        written = os.path.expanduser(dest) if beneath is None and dest.startswith(b"~") else dest
+        place = place_of(destination.root, written, whole=tree.whole, beneath=beneath)
+        ground = Ground(destination.root, settings, filters, reporter, abilities, peer.check, to_remote, place)
         if settings.backup:
             from deltasync.engine.backing import open_backups
 

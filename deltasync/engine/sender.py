@@ -25,10 +25,12 @@ from deltasync.engine.tally import Tally
 from deltasync.engine.wants import Answer, OpenChunks
 from deltasync.errors import ExitCode, RemoteProtocolError
 from deltasync.fs.owners import OwnerNames, group_name, user_name
+from deltasync.fs.selection import Selection
 from deltasync.tree.filters import Filters
+from deltasync.tree.merging import flat, items_from_wire
 from deltasync.tree.names import shown
 from deltasync.tree.rows import NO_DIGEST
-from deltasync.tree.rules import Side, rules_from_wire
+from deltasync.tree.rules import Side
 from deltasync.wire.messages import (
     MAX_OPEN_CHUNKS,
     Applied,
@@ -64,7 +66,6 @@ class Sender:
     Args:
         sources: The opened sources.
         settings: The options.
-        filters: Their rules.
         watch: Hears of progress; None for nobody.
         check: Called again and again while something takes long; raises what ends the session.
         threads: Size of the pool; None for what suits this machine.
@@ -85,7 +86,6 @@ class Sender:
         self,
         sources: Sources,
         settings: Settings,
-        filters: Filters,
         watch: Callable[[Progress], None] | None = None,
         check: Callable[[], None] = lambda: None,
         *,
@@ -116,7 +116,7 @@ class Sender:
             listing(
                 Terms(
                     sources,
-                    filters,
+                    [Selection.from_wire(settings.rules, Side.SENDER, place) for place in sources.places],
                     self._scan_failed,
                     self._dropped,
                     recursive=settings.recursive,
@@ -377,7 +377,7 @@ class Sender:
 
 def _kept_empty(settings: Settings) -> Callable[[bytes], bool]:
     """Return what tells which directories are sent though they hold no file: those that rules protect at the receiver, as with rsync."""
-    kept = Filters([rule for rule in rules_from_wire(settings.rules) if rule.side is Side.RECEIVER])
+    kept = Filters([rule for rule in flat(items_from_wire(settings.rules, Side.RECEIVER)) if rule.side is Side.RECEIVER])
     return lambda path: kept.excluded(path, True)
 
 

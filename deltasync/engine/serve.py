@@ -161,8 +161,8 @@ def _send(peer: Peer, setup: Setup, limits: Limits, reporter: RemoteReporter) ->
 
     sources = Sources(setup.places, beneath=limits.beneath, recursive=setup.settings.recursive)
     try:
-        filters = _filters(setup.settings)
+        _filters(setup.settings)
         ready(peer)
-        Sender(sources, setup.settings, filters, check=peer.check).run(peer, reporter)
+        Sender(sources, setup.settings, check=peer.check).run(peer, reporter)
     finally:
         sources.close()

@@ -69,7 +69,7 @@ class Transfer:
         except ValueError as error:
             raise UsageError(f"a filter rule is malformed: {error}") from error
         if self._job.direction == "push":
-            self._push(filters)
+            self._push()
         else:
             self._pull(filters)
         return self.reached()
@@ -96,7 +96,7 @@ class Transfer:
             return None if self._sender.sent_all else 0
         return 0 if self._role is None else self._role.tally.receiver.files_deleted
 
-    def _push(self, filters: Filters) -> None:
+    def _push(self) -> None:
         from deltasync.detect.sources import Sources
         from deltasync.engine.sender import Sender
 
@@ -107,7 +107,7 @@ class Transfer:
                 for path, error in sources.missing:
                     self._reporter.problem(path, reason(error, "this source can't be sent"))
                 return
-            sender = Sender(sources, job.settings, filters, self._observer.progress, self._check, threads=job.threads, engine=job.engine)
+            sender = Sender(sources, job.settings, self._observer.progress, self._check, threads=job.threads, engine=job.engine)
             with closing(sender), self._session(Setup(True, (job.dest,), job.settings), sender.scan_ahead) as peer:
                 self._role = self._sender = sender
                 sender.run(peer, self._reporter)

@@ -35,7 +35,6 @@ from deltasync.errors import (
     RemoteProtocolError,
     SourceTrouble,
 )
-from deltasync.tree.filters import Filters
 from deltasync.tree.names import join, split
 from deltasync.wire.messages import Setup
 
@@ -79,7 +78,6 @@ class Watch:
         options: How changes are watched.
         observer: Hears of everything.
         stop: Set to end; it ends within a second.
-        filters: The rules of the job.
         marks: What the events mark for this destination.
         detector: What watches the directories that are listed.
         latencies: Count how long files take until they have been sent, and until they are in place.
@@ -91,7 +89,6 @@ class Watch:
         options: WatchOptions,
         observer: LiveObserver,
         stop: threading.Event,
-        filters: Filters,
         marks: Marks,
         detector: Detector,
         latencies: tuple[Latencies, Latencies],
@@ -104,9 +101,7 @@ class Watch:
         self._told_overflow = False
         self._bulletin = Bulletin(observer.standing, options.alive_s, marks.__len__)
         self._began_at = time.monotonic()
-        self._sender = LiveSender(
-            job, filters, detector.enter, self._check, observer.progress, deletes=options.deletes, may_delete=self._may_delete
-        )
+        self._sender = LiveSender(job, detector.enter, self._check, observer.progress, deletes=options.deletes, may_delete=self._may_delete)
         self._reporter = LiveReporter(observer)
         self._total = Summary(channel=channel_of(job.remote), engine=engine_name() if job.engine == "auto" else job.engine)
         self._sent, self._applied = latencies

@@ -50,7 +50,7 @@ def watch(jobs: Sequence[Job], options: WatchOptions, observers: Sequence[LiveOb
     latencies = Latencies(), Latencies()
     try:
         made = [
-            Watch(job, options, observer, stop, filters, own, Detector(inotify, Polls(options.poll_s), why), latencies)
+            Watch(job, options, observer, stop, own, Detector(inotify, Polls(options.poll_s), why), latencies)
             for job, observer, own in zip(jobs, observers, marks, strict=True)
         ]
         return made[0].run() if len(made) == 1 else _together(made, observers, latencies)

@@ -16,9 +16,10 @@ from itertools import groupby
 from typing import Final, NamedTuple
 
 from deltasync.tree.automaton import Automaton, bits_of
+from deltasync.tree.merging import items_from_wire, sure_rules
 from deltasync.tree.name_matcher import Excluded, NamePattern, name_matcher
 from deltasync.tree.names import join, split
-from deltasync.tree.rules import Rule, Side, rules_from_wire
+from deltasync.tree.rules import Rule, Side
 from deltasync.tree.wildmatch import SLASH, Star, Token
 
 __all__ = ["Filters"]
@@ -70,12 +71,13 @@ class Filters:
 
     Args:
         rules: In order; the first that matches an entry decides, and what none matches stays. Their sides are not looked at.
+        above: Where the root of the transfer is in the filesystem, for rules that are held against paths there; without a slash around it.
 
     Attributes:
         empty: Whether nothing can ever be left out, whatever the entry.
     """
 
-    def __init__(self, rules: Sequence[Rule] = ()) -> None:
+    def __init__(self, rules: Sequence[Rule] = (), above: bytes = b"") -> None:
         self._patterns = patterns = tuple(_patterns(rules))
         self._automaton = automaton = Automaton([pattern.tokens for pattern in patterns])
         self.empty = all(pattern.rule.include for pattern in patterns)
@@ -83,8 +85,8 @@ class Filters:
         self._by_name = not any(pattern.rule.whole_path for pattern in patterns)
         placed = tuple(zip(patterns, automaton.begins, strict=True))
         self._anywhere = automaton.states([begin for p, begin in placed if not p.rule.anchored and not p.from_slash])
-        from_slash = automaton.run(automaton.states([begin for p, begin in placed if p.from_slash]), b"/")
-        self._root = self._anywhere | from_slash | automaton.states([begin for p, begin in placed if p.rule.anchored])
+        self._root = self._anywhere | self._begun([each for each in placed if not each[0].rule.absolute])
+        self._root |= self._descended([each for each in placed if each[0].rule.absolute], above)
         self._lasting = automaton.states([begin + index for p, begin in placed for part in (p.name, p.directory) for index in part])
         self._file_ends = automaton.states([begin + p.name.stop for p, begin in placed if not p.rule.directories_only])
         self._dir_ends = automaton.states([begin + part.stop for p, begin in placed for part in (p.name, p.directory) if part])
@@ -96,10 +98,26 @@ class Filters:
     def from_wire(cls, wire: Sequence[bytes], side: Side = Side.SENDER) -> Filters:
         """Return the filters of the rules in `Settings.rules` that count on one side; the input is the peer's.
 
+        Of rules that depend on where the tree is, or on files in it, and of those behind them, nothing is said: they leave nothing out.
+
         Raises:
-            ValueError: As `rules_from_wire`.
+            ValueError: As `items_from_wire`.
         """
-        return cls([rule for rule in rules_from_wire(wire) if rule.counts_on(side)])
+        return cls(sure_rules(items_from_wire(wire, side)))
+
+    def _begun(self, placed: Sequence[tuple[_Pattern, int]]) -> int:
+        """Return the states in which patterns begin that match from the top alone."""
+        automaton = self._automaton
+        from_slash = automaton.run(automaton.states([begin for p, begin in placed if p.from_slash]), b"/")
+        return from_slash | automaton.states([begin for p, begin in placed if p.rule.anchored])
+
+    def _descended(self, placed: Sequence[tuple[_Pattern, int]], path: bytes) -> int:
+        """Return the states in which patterns are behind a path and a slash."""
+        automaton, states = self._automaton, self._begun(placed)
+        anywhere = automaton.states([begin for p, begin in placed if not p.rule.anchored and not p.from_slash])
+        for name in path.split(b"/") if path else ():
+            states = automaton.run(states | anywhere, name + b"/")
+        return states
 
     def excluded(self, path: bytes, is_dir: bool) -> bool:
         """Tell whether the rules leave out an entry itself, whatever becomes of the directories above it.

@@ -1,19 +1,18 @@
 """The grammar of `--filter` and of merged files: rule kinds, their names in full, and modifiers. Pure.
 
 Source: rsync(1), "FILTER RULES" to "LIST-CLEARING FILTER RULE"; where the manual leaves a doubt, the binary's behaviour (3.5.0) decides.
-Refused though rsync has it: the modifier `/` (absolute paths) and merge files of each directory (`:`).
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeAlias
 
 from deltasync.tree.names import shown
 from deltasync.tree.rules import CLEAR, UNSIDED, Clear, Rule, Side
 
-__all__ = ["CVS_PATTERNS", "PLAIN", "CvsDefaults", "Merge", "Template", "parse_filter", "parse_merged"]
+__all__ = ["CVS_PATTERNS", "PLAIN", "Action", "CvsDefaults", "DirMerge", "Merge", "Template", "parse_filter", "parse_merged"]
 
 CVS_PATTERNS: Final = (
     b"RCS SCCS CVS CVS.adm RCSLOG cvslog.* tags TAGS .make.state .nse_depinfo *~ #* .#* ,* _$* *$ *.old *.bak *.BAK *.orig *.rej"
@@ -45,7 +44,8 @@ class Template(NamedTuple):
         prefixes: Whether lines have the prefixes of rules; without them each is a pattern.
         words: Whether any white space ends a rule, and there are no comments.
         clears: Whether a lone `!` clears though there are no prefixes.
-        perishable, side: What all rules in it are.
+        perishable, side, absolute: What all rules in it are.
+        unsaid: The side of its rules of which none is said; none (`UNSIDED`) for both.
     """
 
     include: bool = False
@@ -54,6 +54,8 @@ class Template(NamedTuple):
     clears: bool = False
     perishable: bool = False
     side: Side = UNSIDED
+    absolute: bool = False
+    unsaid: Side = UNSIDED
 
 
 PLAIN: Final = Template()
@@ -72,6 +74,39 @@ class Merge(NamedTuple):
     template: Template
 
 
+class DirMerge(NamedTuple):
+    """A file in each directory, whose rules there and beneath stand in the place of this.
+
+    Attributes:
+        file: Its name as written; with a slash, it is looked for from that directory down to the top of the transfer as well.
+        template: How it is read.
+        inherits: Whether the rules count in the directories beneath.
+    """
+
+    file: bytes
+    template: Template
+    inherits: bool = True
+
+    @property
+    def name(self) -> bytes:
+        """Its name in each directory."""
+        return self.file.rpartition(b"/")[2]
+
+    @property
+    def side(self) -> Side:
+        """The sides that its rules are for."""
+        return self.template.side
+
+    @property
+    def wire(self) -> bytes:
+        """The rule as it travels."""
+        read = self.template
+        kind = b"C" if read.clears else b"" if read.prefixes else b"+" if read.include else b"-"
+        letters = b"n" * (not self.inherits) + b"w" * (read.words and not read.clears) + b"/" * read.absolute
+        sides = b"s" * (Side.SENDER in read.side) + b"r" * (Side.RECEIVER in read.side) + b"h" * (Side.SENDER in read.unsaid)
+        return b":" + kind + letters + b"p" * read.perishable + sides + b" " + self.file
+
+
 class CvsDefaults(NamedTuple):
     """The place of what `-C` leaves out: `CVS_PATTERNS`, the user's own and those of the environment.
 
@@ -82,7 +117,7 @@ class CvsDefaults(NamedTuple):
     template: Template
 
 
-Action = Rule | Clear | Merge | CvsDefaults
+Action: TypeAlias = Rule | Clear | Merge | DirMerge | CvsDefaults
 
 
 class _Modifiers(NamedTuple):
@@ -108,7 +143,7 @@ def parse_filter(text: bytes, template: Template = PLAIN) -> list[Action]:
     if not template.prefixes:
         if template.clears and text == b"!":
             return [CLEAR]
-        return [Rule(template.include, text, perishable=template.perishable, side=template.side)]
+        return [_rule(template, Rule(template.include, text, perishable=template.perishable, side=template.side))]
     kind, rest = _kind(text)
     if kind == b"!":
         if rest:
@@ -121,28 +156,38 @@ def parse_filter(text: bytes, template: Template = PLAIN) -> list[Action]:
             raise ValueError("a rule for one side in a file that is merged for one side")
         side = template.side
     perishable = template.perishable or modifiers.has(b"p")
-    if kind == b".":
-        return _merge(modifiers, pattern, perishable, side)
+    if kind in b".:":
+        within = template._replace(absolute=template.absolute or modifiers.has(b"/"), perishable=perishable, side=side)
+        return _merge(kind, modifiers, pattern, within)
     if modifiers.has(b"C"):
         if pattern:
             raise ValueError("a rule with the modifier 'C' takes no pattern")
         return [CvsDefaults(Template(kind == b"+", prefixes=False, words=True, clears=True, perishable=True, side=side))]
     if not pattern:
         raise ValueError("a filter rule without a pattern")
-    rule = Rule(kind in b"+SR", pattern, negated=modifiers.has(b"!"), perishable=perishable, side=side)
+    negated, absolute = modifiers.has(b"!"), modifiers.has(b"/")
+    rule = Rule(kind in b"+SR", pattern, negated=negated, perishable=perishable, side=side, absolute=absolute)
     # What is about extended attributes is about no entry.
-    return [] if modifiers.has(b"x") else [rule]
+    return [] if modifiers.has(b"x") else [_rule(template, rule)]
 
 
-def _merge(modifiers: _Modifiers, file: bytes, perishable: bool, side: Side) -> list[Action]:
+def _rule(template: Template, rule: Rule) -> Rule:
+    return rule._replace(side=rule.side or template.unsaid, absolute=template.absolute or rule.absolute)
+
+
+def _merge(kind: bytes, modifiers: _Modifiers, file: bytes, within: Template) -> list[Action]:
     cvs = modifiers.has(b"C")
     if not file and not cvs:
         raise ValueError("a merge rule without a file")
     file = file or b".cvsignore"
     bare = cvs or modifiers.has(b"-") or modifiers.has(b"+")
-    template = Template(modifiers.has(b"+"), not bare, cvs or modifiers.has(b"w"), cvs, perishable, side)
-    itself: list[Action] = [Rule(False, file.rpartition(b"/")[2])] if modifiers.has(b"e") else []
-    return [*itself, Merge(file, template)]
+    template = within._replace(include=modifiers.has(b"+"), prefixes=not bare, words=cvs or modifiers.has(b"w"), clears=cvs)
+    actions: list[Action] = [Rule(False, file.rpartition(b"/")[2], side=within.unsaid)] if modifiers.has(b"e") else []
+    if kind == b".":
+        return [*actions, Merge(file, template)]
+    if not file.rpartition(b"/")[2] or file.rpartition(b"/")[2] in (b".", b".."):
+        raise ValueError("a dir-merge rule takes the name of a file")
+    return [*actions, DirMerge(file, template, inherits=not (cvs or modifiers.has(b"n")))]
 
 
 def _kind(text: bytes) -> tuple[bytes, bytes]:
@@ -153,9 +198,7 @@ def _kind(text: bytes) -> tuple[bytes, bytes]:
     else:
         kind, rest = text[:1], text[1:]
     if kind not in _WORDS.values():
-        raise ValueError(f"{shown(text[:80])!r} is no filter rule; it begins with one of + - P R H S . ! or their names")
-    if kind == b":":
-        raise ValueError("merge files of each directory are not supported; write the rules on the command line, or merge one file with '.'")
+        raise ValueError(f"{shown(text[:80])!r} is no filter rule; it begins with one of + - P R H S . : ! or their names")
     return kind, rest[1:] if rest[:1] == b"," else rest
 
 
@@ -167,10 +210,8 @@ def _modifiers(kind: bytes, rest: bytes) -> tuple[_Modifiers, bytes]:
     seen: set[int] = set()
     for byte in letters:
         letter = bytes([byte])
-        if letter == b"/":
-            raise ValueError("the modifier '/' is not supported; write the pattern from the top of the transfer")
         bare = bool(seen & set(b"+-C"))
-        allowed = {b".": b"+-Cenprswx", b"+": b"!Cprsx", b"-": b"!Cprsx"}.get(kind, b"!px")
+        allowed = {b".": b"/+-Cenprswx", b":": b"/+-Cenprswx", b"+": b"/!Cprsx", b"-": b"/!Cprsx"}.get(kind, b"/!px")
         if letter not in allowed or (letter in b"+-C" and bare):
             raise ValueError(f"{shown(letter)!r} is no modifier of this filter rule")
         if letter in b"rs":

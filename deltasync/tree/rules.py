@@ -7,7 +7,7 @@ things are refused that rsync lets pass with a rule lost or cut short: a pattern
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from enum import Enum, Flag
 from typing import Final, NamedTuple, Self
 
@@ -23,10 +23,10 @@ __all__ = [
     "Clear",
     "Rule",
     "Side",
-    "gathered",
+    "check_amount",
     "parse_lines",
     "parse_option",
-    "rules_from_wire",
+    "rule_from_wire",
 ]
 
 MAX_RULES: Final = 65_536
@@ -36,7 +36,7 @@ MAX_RULES_BYTES: Final = 768 << 10
 """All rules of a run as they travel, together: they fit into one frame with room to spare."""
 
 _WILD = re.compile(rb"[*?\[]")
-_WIRE = re.compile(rb"([+-])(!?)(p?)(s?)(r?) ")
+_WIRE = re.compile(rb"([+-])(!?)(/?)(p?)(s?)(r?) ")
 
 
 class Side(Flag):
@@ -67,6 +67,8 @@ class _Rule(NamedTuple):
     negated: bool
     perishable: bool
     side: Side
+    absolute: bool
+    base: bytes
 
 
 class Rule(_Rule):
@@ -78,6 +80,9 @@ class Rule(_Rule):
         negated: Whether it is about what the pattern does not match.
         perishable: Whether it protects nothing in a directory that is itself deleted.
         side: The sides that were named, none (`UNSIDED`) for both.
+        absolute: Whether it is held against the path in the filesystem rather than that in the transfer.
+        base: The directory that an anchored pattern begins in, literally and without a slash around it; empty for the root. It does not
+            travel.
 
     Raises:
         ValueError: The pattern is none.
@@ -85,7 +90,17 @@ class Rule(_Rule):
 
     __slots__ = ()
 
-    def __new__(cls, include: bool, pattern: bytes, *, negated: bool = False, perishable: bool = False, side: Side = UNSIDED) -> Self:
+    def __new__(
+        cls,
+        include: bool,
+        pattern: bytes,
+        *,
+        negated: bool = False,
+        perishable: bool = False,
+        side: Side = UNSIDED,
+        absolute: bool = False,
+        base: bytes = b"",
+    ) -> Self:
         """Make a rule, if the pattern can be one."""
         if not pattern:
             raise ValueError("a filter rule without a pattern")
@@ -93,13 +108,14 @@ class Rule(_Rule):
             raise ValueError(f"a filter pattern of {len(pattern)} bytes; the limit is {MAX_PATTERN_BYTES}")
         if b"\0" in pattern:
             raise ValueError("a filter pattern with a NUL byte")
-        return super().__new__(cls, include, pattern, negated, perishable, side)
+        return super().__new__(cls, include, pattern, negated, perishable, side, absolute, base)
 
     @property
     def wire(self) -> bytes:
         """The rule as it travels, and as a line of a filter file."""
-        modifiers = b"!" * self.negated + b"p" * self.perishable + b"s" * (Side.SENDER in self.side) + b"r" * (Side.RECEIVER in self.side)
-        return (b"+" if self.include else b"-") + modifiers + b" " + self.pattern
+        modifiers = b"!" * self.negated + b"/" * self.absolute + b"p" * self.perishable
+        sides = b"s" * (Side.SENDER in self.side) + b"r" * (Side.RECEIVER in self.side)
+        return (b"+" if self.include else b"-") + modifiers + sides + b" " + self.pattern
 
     def counts_on(self, side: Side) -> bool:
         """Tell whether it counts on one side."""
@@ -107,7 +123,11 @@ class Rule(_Rule):
 
     def on(self, side: Side) -> Rule:
         """Return the same rule for one side."""
-        return Rule(self.include, self.pattern, negated=self.negated, perishable=self.perishable, side=side)
+        return self._replace(side=side)
+
+    def within(self, base: bytes) -> Rule:
+        """Return what the same rule means in a file in a directory: anchored, it begins there."""
+        return self._replace(base=base) if self.anchored and not self.absolute else self
 
     @property
     def directories_only(self) -> bool:
@@ -141,7 +161,9 @@ class Rule(_Rule):
         # Neither anchored nor with `**`, a pattern is held against as many names as it has slashes plus one; with a slash inside a
         # class, which takes none, that is one name too many.
         by_count = not self.anchored and b"**" not in body
-        return None if tokens is not None and by_count and tokens.count(SLASH) != body.count(b"/") else tokens
+        if tokens is None or (by_count and tokens.count(SLASH) != body.count(b"/")):
+            return None
+        return (*literal(self.base + b"/"), *tokens) if self.base else tokens
 
 
 def parse_option(text: bytes, *, include: bool) -> list[Rule | Clear]:
@@ -177,43 +199,28 @@ def parse_lines(data: bytes, *, include: bool) -> list[Rule | Clear]:
     return actions
 
 
-def gathered(actions: Iterable[Rule | Clear]) -> tuple[Rule, ...]:
-    """Return the rules that count, in order: those behind the last `CLEAR`.
+def check_amount(sizes: Sequence[int]) -> None:
+    """Check how many rules there are, given the length of each as it travels.
 
     Raises:
         ValueError: They break `MAX_RULES` or `MAX_RULES_BYTES`.
     """
-    rules: list[Rule] = []
-    for action in actions:
-        if isinstance(action, Rule):
-            rules.append(action)
-        else:
-            rules.clear()
-    _check_amount([len(rule.wire) for rule in rules])
-    return tuple(rules)
-
-
-def rules_from_wire(wire: Sequence[bytes]) -> tuple[Rule, ...]:
-    """Return the rules that travelled as `Rule.wire`; the input is the peer's.
-
-    Raises:
-        ValueError: One is malformed, or they break `MAX_RULES` or `MAX_RULES_BYTES`.
-    """
-    _check_amount([len(text) for text in wire])
-    return tuple(map(_rule_from_wire, wire))
-
-
-def _check_amount(sizes: Sequence[int]) -> None:
     if len(sizes) > MAX_RULES:
         raise ValueError(f"{len(sizes)} filter rules; the limit is {MAX_RULES}")
     if sum(sizes) > MAX_RULES_BYTES:
         raise ValueError(f"filter rules of {sum(sizes)} bytes together; the limit is {MAX_RULES_BYTES}")
 
 
-def _rule_from_wire(text: bytes) -> Rule:
+def rule_from_wire(text: bytes) -> Rule:
+    """Return the rule that travelled as `Rule.wire`; the input is the peer's.
+
+    Raises:
+        ValueError: It is malformed.
+    """
     head = _WIRE.match(text)
     if head is None:
-        raise ValueError(f"the filter rule {shown(text[:80])!r} does not begin with '+ ' or '- ' (or modifiers !psr between them)")
-    sign, negated, perishable, sender, receiver = head.groups()
+        raise ValueError(f"the filter rule {shown(text[:80])!r} does not begin with '+ ' or '- ' (or modifiers !/psr between them)")
+    sign, negated, absolute, perishable, sender, receiver = head.groups()
     side = (Side.SENDER if sender else UNSIDED) | (Side.RECEIVER if receiver else UNSIDED)
-    return Rule(sign == b"+", text[head.end() :], negated=bool(negated), perishable=bool(perishable), side=side)
+    pattern = text[head.end() :]
+    return Rule(sign == b"+", pattern, negated=bool(negated), perishable=bool(perishable), side=side, absolute=bool(absolute))

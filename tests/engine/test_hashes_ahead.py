@@ -16,7 +16,8 @@ from deltasync.detect.sources import Sources
 from deltasync.engine.hashes_ahead import MAX_FILES, MIN_BYTES, HashesAhead
 from deltasync.engine.pool import SEGMENT_BYTES
 from deltasync.fs.identity import Identity
-from deltasync.tree.filters import Filters
+from deltasync.fs.selection import Selection
+from deltasync.tree.rules import Side
 
 OLD_NS = 10**18
 
@@ -46,7 +47,8 @@ def make_probe(path: Path) -> Path:
 def see(ahead: HashesAhead, place: Path) -> None:
     """Scan a directory."""
     sources = Sources([os.fsencode(place) + b"/"])
-    terms = Terms(sources, Filters.from_wire(()), lambda *_: None, lambda *_: None, recursive=True, hard_links=False)
+    selections = [Selection.from_wire((), Side.SENDER, place) for place in sources.places]
+    terms = Terms(sources, selections, lambda *_: None, lambda *_: None, recursive=True, hard_links=False)
     for chunk in Scan(terms):
         ahead.see(chunk)
     sources.close()

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import TypeAlias
+
 from hypothesis import strategies as st
 
-__all__ = ["cases", "names", "paths", "patterns", "trees"]
+__all__ = ["Case", "cases", "names", "paths", "patterns", "trees"]
 
 LETTERS = [b"a", b"b", b"c", b"ab", b"-", b"*", b"?", b"[", b"]", b"\\", b"!", b":", b" ", b".", b"#", b"\xc3\xa4", b"\xff", b"\n", b"1"]
 PIECES = [
@@ -46,9 +48,15 @@ def _lines(options: st.SearchStrategy[bytes]) -> st.SearchStrategy[bytes]:
     return st.tuples(ends, st.lists(options | _odd_lines, max_size=4)).map(lambda drawn: drawn[0].join(drawn[1]))
 
 
+Case: TypeAlias = tuple[list[tuple[bytes, bool]], list[tuple[str, bytes]], list[tuple[int, bytes, bytes]]]
+
+
 @st.composite
-def cases(draw: st.DrawFn) -> tuple[list[tuple[bytes, bool]], list[tuple[str, bytes]]]:
-    """Draw a tree, and for it options (name without hyphens, text, which for `-from` is what the file holds)."""
+def cases(draw: st.DrawFn) -> Case:
+    """Draw a tree, and for it options (name without hyphens, text, which for `-from` is what the file holds) and merge files.
+
+    Of a merge file the number of its directory, its name and its content are drawn.
+    """
     entries = draw(trees)
     names_of = [path.split(b"/") for path, _ in entries]
     ends_of_paths = st.sampled_from([b"/".join(parts[begin:]) for parts in names_of for begin in range(len(parts))])
@@ -57,13 +65,39 @@ def cases(draw: st.DrawFn) -> tuple[list[tuple[bytes, bool]], list[tuple[str, by
     many = st.tuples(st.sampled_from(["exclude-from", "exclude-from", "include-from"]), _lines(options))
     of_any_kind = st.tuples(st.just("filter"), _filters(ends_of_paths.flatmap(_derived) | patterns))
     merged = st.tuples(st.sampled_from(MERGED), _filters(ends_of_paths.flatmap(_derived)).map(lambda rule: rule.replace(b"\n", b"")))
-    return entries, draw(st.lists(one | one | many | of_any_kind | of_any_kind | merged, min_size=1, max_size=5))
+    options_of = st.lists(one | one | many | of_any_kind | of_any_kind | merged, min_size=1, max_size=5)
+    if draw(st.booleans()):
+        return entries, draw(options_of), []
+    dir_merges = st.tuples(st.just("filter"), st.sampled_from(DIR_MERGES))
+    lines = st.lists(_filters(ends_of_paths.flatmap(_derived)) | one.map(lambda drawn: drawn[1]) | st.sampled_from(NESTED), max_size=4)
+    content = lines.map(lambda drawn: b"\n".join(line.replace(b"\n", b"") for line in drawn))
+    files = st.lists(st.tuples(st.integers(0, 9), st.sampled_from([b".f", b".f", b".g"]), content), min_size=1, max_size=5)
+    drawn = draw(st.tuples(st.lists(of_any_kind, max_size=2), dir_merges, st.lists(dir_merges | of_any_kind, max_size=2)))
+    return entries, [*drawn[0], drawn[1], *drawn[2]], draw(files)
+
+
+DIR_MERGES = [
+    b": .f",
+    b": .f",
+    b":- .f",
+    b":n .f",
+    b":e .f",
+    b":+ .f",
+    b":w .f",
+    b":s .f",
+    b":r- .f",
+    b":p- .f",
+    b"dir-merge .g",
+    b":-w .g",
+]
+DIR_MERGES += [b":C .f", b": /.f", b":- /.f", b":n- /.f", b":/- .f", b":,- ../.g", b"+ a", b"- a/"]
+NESTED = [b"!", b": .g", b":- .g", b". .g", b".- .g", b": .f", b"-C", b"# x", b"/a", b"- /a", b"- a/b", b"+ /b/", b"-/ a", b":n- /.g"]
 
 
 MERGED = [f"filter={head} " for head in (".", ".", "merge", ".s", ".r", ".p", ".-", ".+", ".w", ".e", ".C", ".,sp", ".x", ".!")]
 """Filter rules that take a file, in front of its name."""
 _KINDS = [b"+", b"-", b"-", b"-", b"P", b"R", b"H", b"S", b"exclude", b"include", b"hide", b"show", b"protect", b"risk"]
-_MODIFIERS = [b"", b"", b"", b"p", b"s", b"r", b"sr", b"!", b"!p", b",p", b",", b",!r", b"x", b"w"]
+_MODIFIERS = [b"", b"", b"", b"p", b"s", b"r", b"sr", b"!", b"!p", b",p", b",", b",!r", b"x", b"w", b"/", b"/p"]
 
 
 def _filters(patterns: st.SearchStrategy[bytes]) -> st.SearchStrategy[bytes]:

@@ -2,26 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import random
-import re
-import subprocess
-import tempfile
 import time
 from collections.abc import Sequence
-from pathlib import Path
-from typing import NamedTuple, cast
 
-import hypothesis
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deltasync.cli.filtering import FilterOption, FilterOptionName, wire_rules
-from deltasync.errors import UsageError
 from deltasync.tree.filters import Filters
-from deltasync.tree.names import join, split
-from deltasync.tree.rules import Rule, Side, rules_from_wire
+from deltasync.tree.rules import Rule
 from tests.tree import reference, strategies
 
 TREE = [
@@ -146,96 +136,3 @@ def test_patterns_of_many_stars_are_answered_at_once(seed: int) -> None:
         filters.excluded(name, is_dir=False)
         filters.excluded(b"/".join([name] * 16), is_dir=True)
     assert time.process_time() - begin < 5
-
-
-@pytest.fixture(scope="module")
-def workshop(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A place for many small trees."""
-    return tmp_path_factory.mktemp("trees")
-
-
-def build(root: bytes, entries: Sequence[tuple[bytes, bool]]) -> list[bytes]:
-    """Make a tree of empty files and directories; return all its paths, directories with a slash behind them."""
-    kinds: dict[bytes, bool] = {}
-    for path, is_dir in entries:
-        parts = path.split(b"/")
-        above = [b"/".join(parts[:count]) for count in range(1, len(parts))]
-        if all(kinds.get(parent, True) for parent in above) and path not in kinds:
-            kinds.update(dict.fromkeys(above, True))
-            kinds[path] = is_dir
-    for path, is_dir in sorted(kinds.items()):
-        if is_dir:
-            os.mkdir(os.path.join(root, path))
-        else:
-            os.close(os.open(os.path.join(root, path), os.O_CREAT | os.O_WRONLY))
-    return [path + b"/" * is_dir for path, is_dir in kinds.items()]
-
-
-class Outcome(NamedTuple):
-    """What becomes of a tree, as paths; directories end with a slash."""
-
-    sent: set[bytes]
-    deleted: set[bytes]
-
-
-def done_by_rsync(source: bytes, paths: Sequence[bytes], arguments: Sequence[bytes]) -> Outcome | None:
-    """Return what rsync would transfer from a tree, and what it deletes of it if nothing is sent; None if it refuses the rules."""
-    empty = source + b".empty/"
-    os.mkdir(empty)
-    shown = b""
-    for words in ([b"-n", b"--out-format=%n", source + b"/", source + b".there/"], [b"--delete", empty, source + b"/"]):
-        command = [b"rsync", b"-r", b"-8", *arguments, *words]
-        result = subprocess.run(command, capture_output=True, check=False, timeout=30)
-        if result.returncode == 1:
-            return None
-        # What holds a protected entry can't be removed, which rsync tries.
-        assert not result.returncode or b"cannot delete non-empty directory" in result.stdout, result.stderr
-        shown = shown or result.stdout
-    lines = [line for line in shown.split(b"\n") if line and not line.startswith(b"created directory ")]
-    sent = {re.sub(rb"\\#(\d{3})", lambda match: bytes([int(match[1], 8)]), line) for line in lines}
-    return Outcome(sent - {b"./"}, {path for path in paths if not os.path.lexists(os.path.join(source, path))})
-
-
-def done_by_us(paths: Sequence[bytes], options: Sequence[FilterOption]) -> Outcome | None:
-    """Return what our own rules would let be transferred and deleted; None if they are not accepted."""
-    try:
-        wire = wire_rules(options)
-    except UsageError:
-        return None
-    rules = [rule for rule in rules_from_wire(wire) if rule.counts_on(Side.RECEIVER)]
-    at_top, beneath = Filters(rules), Filters([rule for rule in rules if not rule.perishable])
-    stays = {b"/"}
-    for path in sorted(paths):
-        directory, name = split(path.rstrip(b"/"))
-        protected = (beneath if directory else at_top).excluded(join(directory, name), path.endswith(b"/"))
-        if protected or (directory and directory + b"//" in stays):
-            # What is in a protected directory is not looked at, and what holds something that stays does so too.
-            stays.add(path + b"/" * path.endswith(b"/"))
-            stays.add(path)
-            while directory:
-                stays.add(directory + b"/")
-                directory = split(directory)[0]
-    return Outcome(set(paths) - left_out(Filters.from_wire(wire), paths), set(paths) - stays)
-
-
-@pytest.mark.needs("rsync")
-@hypothesis.settings(max_examples=hypothesis.settings().max_examples // 2)
-@given(strategies.cases())
-def test_rsync_does_the_same(workshop: Path, case: tuple[list[tuple[bytes, bool]], list[tuple[str, bytes]]]) -> None:
-    """Of generated trees, under generated options and rule files, rsync and our rules transfer and delete the same entries."""
-    entries, rules = case
-    with tempfile.TemporaryDirectory(dir=workshop) as room:
-        source = os.fsencode(room) + b"/tree"
-        os.mkdir(source)
-        paths = build(source, entries)
-        options: list[FilterOption] = []
-        for number, (option, text) in enumerate(rules):
-            name, _, head = option.partition("=")
-            value = os.fsdecode(text)
-            if option.endswith("from") or head:
-                file = f"{room}/rules-{number}"
-                Path(file).write_bytes(text)
-                value = head + file
-            options.append(FilterOption(cast("FilterOptionName", name), value))
-        theirs = done_by_rsync(source, paths, [os.fsencode(f"--{name}={value}") for name, value in options])
-        assert done_by_us(paths, options) == theirs
