@@ -74,7 +74,7 @@ def done_by_rsync(source: bytes, paths: Sequence[bytes], arguments: Sequence[byt
     for words in ([b"-n", b"--out-format=%n", source + b"/", source + b".there/"], [b"--delete", empty, source + b"/"]):
         command = [b"rsync", b"-r", b"-8", *arguments, *words]
         result = subprocess.run(command, capture_output=True, check=False, timeout=30)
-        if result.returncode == 1:
+        if result.returncode == 1 or b"failed to open exclude file" in result.stderr:
             return None
         # What holds a protected entry can't be removed, which rsync tries.
         assert not result.returncode or b"cannot delete non-empty directory" in result.stdout, result.stderr
@@ -142,4 +142,6 @@ def test_rsync_does_the_same(workshop: Path, case: strategies.Case) -> None:
             options.append(FilterOption(cast("FilterOptionName", name), value))
         ours = done_by_us(source, paths, options)
         theirs = done_by_rsync(source, paths, [os.fsencode(f"--{name}={value}") for name, value in options])
-        assert ours == theirs
+        # A file of rules for the other side alone is not even read here; rsync refuses what is wrong in it.
+        if theirs is not None or not any(re.match(r":\S*[sr]", value) for _, value in options):
+            assert ours == theirs

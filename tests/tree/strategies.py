@@ -69,7 +69,9 @@ def cases(draw: st.DrawFn) -> Case:
     if draw(st.booleans()):
         return entries, draw(options_of), []
     dir_merges = st.tuples(st.just("filter"), st.sampled_from(DIR_MERGES))
-    lines = st.lists(_filters(ends_of_paths.flatmap(_derived)) | one.map(lambda drawn: drawn[1]) | st.sampled_from(NESTED), max_size=4)
+    lines = st.lists(
+        _filters(ends_of_paths.flatmap(_derived)) | ends_of_paths.flatmap(_derived).map(b"- ".__add__) | st.sampled_from(NESTED), max_size=4
+    )
     content = lines.map(lambda drawn: b"\n".join(line.replace(b"\n", b"") for line in drawn))
     files = st.lists(st.tuples(st.integers(0, 9), st.sampled_from([b".f", b".f", b".g"]), content), min_size=1, max_size=5)
     drawn = draw(st.tuples(st.lists(of_any_kind, max_size=2), dir_merges, st.lists(dir_merges | of_any_kind, max_size=2)))
@@ -90,7 +92,7 @@ DIR_MERGES = [
     b"dir-merge .g",
     b":-w .g",
 ]
-DIR_MERGES += [b":C .f", b": /.f", b":- /.f", b":n- /.f", b":/- .f", b":,- ../.g", b"+ a", b"- a/"]
+DIR_MERGES += [b":-w .g", b":C .f", b": /.f", b":- /.f", b":n- /.f", b":/- .f", b":,- ../.g", b"+ a", b"- a/"]
 NESTED = [b"!", b": .g", b":- .g", b". .g", b".- .g", b": .f", b"-C", b"# x", b"/a", b"- /a", b"- a/b", b"+ /b/", b"-/ a", b":n- /.g"]
 
 
