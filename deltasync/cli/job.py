@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -196,8 +196,7 @@ def make_job(given: Given, way: Route, settings: Settings) -> Job:
     values = given.values
     remote = None if way.host is None else _there(values, way.host)
     over_ssh = isinstance(remote, Remote)
-    filters = [FilterOption(name, value) for given_name, value in given.ordered for name in FILTERS if name == given_name]
-    rules = wire_rules(filters, delete_excluded=values["delete_excluded"])
+    rules = wire_rules(_filters(given), delete_excluded=values["delete_excluded"])
     return Job(
         direction="push" if way.sends else "pull",
         sources=way.sources,
@@ -210,6 +209,22 @@ def make_job(given: Given, way: Route, settings: Settings) -> Job:
         data=data_plan(values["data"], over_ssh=over_ssh),
         e2e=_pinned(values["e2e"], over_ssh=over_ssh),
     )
+
+
+def _filters(given: Given) -> Iterator[FilterOption]:
+    """Yield the filter options, in order, and those that others stand for."""
+    of_directories = iter((": /.rsync-filter", "- .rsync-filter"))
+    for given_name, value in given.ordered:
+        if given_name == "of-directories":
+            rule = next(of_directories, None)
+            if rule is not None:
+                yield FilterOption("filter", rule)
+        for name in FILTERS:
+            if name == given_name:
+                yield FilterOption(name, value)
+    if given.values["cvs_exclude"]:
+        yield FilterOption("filter", ":C")
+        yield FilterOption("filter", "-C")
 
 
 def make_jobs(given: Given, way: Route, settings: Settings) -> list[Job]:

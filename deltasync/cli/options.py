@@ -141,8 +141,15 @@ def _selection() -> list[click.Parameter]:
         _value(SELECTION, "--exclude-from", metavar="FILE", multiple=True, text="patterns from a file, one a line"),
         _value(SELECTION, "--include-from", metavar="FILE", multiple=True, text="the same, to keep"),
         _value(
-            SELECTION, "-f", "--filter", metavar="RULE", multiple=True, text="a rule of any kind: + - P R H S, '. FILE', !, with modifiers"
+            SELECTION,
+            "-f",
+            "--filter",
+            metavar="RULE",
+            multiple=True,
+            text="a rule of any kind: + - P R H S . : !, with modifiers",
         ),
+        _flag(SELECTION, "-F", "of_directories", text="rules in .rsync-filter files of the directories; -FF: leave these files out"),
+        _flag(SELECTION, "-C", "--cvs-exclude", text="leave out what CVS ignores, and what .cvsignore files name"),
         _flag(SELECTION, "--existing", text="only what is at the destination already"),
         _flag(SELECTION, "--ignore-existing", text="only what is not there yet"),
         _flag(SELECTION, "-u", "--update", text="not what is newer at the destination"),

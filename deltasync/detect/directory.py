@@ -34,6 +34,7 @@ class Terms(NamedTuple):
     Attributes:
         sources: The opened sources.
         selections: For each source which entries are left out; an excluded directory is not entered.
+        for_peer: For each source which entries a peer would not delete that had the same files of rules.
         failed: Told the path and the error of what can't be read.
         dropped: Told the path of each entry whose name is reserved.
         recursive: Whether directories are transferred at all.
@@ -48,6 +49,7 @@ class Terms(NamedTuple):
 
     sources: Sources
     selections: Sequence[Selection]
+    for_peer: Sequence[Selection]
     failed: Callable[[bytes, OSError], None]
     dropped: Callable[[bytes], None]
     recursive: bool = True

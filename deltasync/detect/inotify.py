@@ -10,6 +10,7 @@ import errno
 import os
 import threading
 import time
+from collections.abc import Set as AbstractSet
 from typing import Protocol
 
 from watchdog.observers.inotify_c import CallbackId, InotifyEvent, InotifyFD, Mask, WatchDescriptor
@@ -76,19 +77,20 @@ class Sink(Protocol):
 class _Place:
     """A watched directory: the source that it belongs to, its path, and what the rules say of names in it."""
 
-    __slots__ = ("excluded", "path", "shown", "source")
+    __slots__ = ("excluded", "path", "rule_files", "shown", "source")
 
-    def __init__(self, source: int, path: bytes, shown: list[bytes] | None, filters: Filters) -> None:
+    def __init__(self, source: int, path: bytes, shown: list[bytes] | None, filters: Filters, rule_files: AbstractSet[bytes]) -> None:
         self.source = source
         self.path = path
         self.shown = None if path else shown
         self.excluded = filters.for_directory(path)
+        self.rule_files = rule_files
 
     def passes_over(self, name: bytes, *, is_dir: bool) -> bool:
         """Tell whether a name in it is none of ours."""
         if is_reserved(name) or (self.shown is not None and name not in self.shown):
             return True
-        return self.excluded is not None and self.excluded(name, is_dir)
+        return self.excluded is not None and name not in self.rule_files and self.excluded(name, is_dir)
 
 
 class Inotify:
@@ -97,11 +99,13 @@ class Inotify:
     Args:
         sink: Hears what is to be looked at.
         filters: Which names are none of ours.
+        rule_files: Names of files that rules are read from, though the files themselves may be none of ours.
     """
 
-    def __init__(self, sink: Sink, filters: Filters) -> None:
+    def __init__(self, sink: Sink, filters: Filters, rule_files: AbstractSet[bytes] = frozenset()) -> None:
         self._sink = sink
         self._filters = filters
+        self._rule_files = rule_files
         self._lock = threading.Lock()
         self._places: dict[WatchDescriptor, _Place] = {}
         self._numbers: dict[WatchDescriptor, CallbackId] = {}
@@ -149,7 +153,7 @@ class Inotify:
                 self._follow(place.source, old, source, path)
                 self._sink.contradicted()
                 return old
-            self._places[watch] = _Place(source, path, sources.shown[source], self._filters)
+            self._places[watch] = _Place(source, path, sources.shown[source], self._filters, self._rule_files)
             return None
 
     def _add(self, dir_fd: int) -> tuple[WatchDescriptor, _Place | None]:
@@ -236,7 +240,7 @@ class Inotify:
         """Give the watches of a directory and of all beneath it their new paths."""
         for watch in self._beneath(old_source, old):
             place = self._places[watch]
-            self._places[watch] = _Place(source, new + place.path[len(old) :], place.shown, self._filters)
+            self._places[watch] = _Place(source, new + place.path[len(old) :], place.shown, self._filters, self._rule_files)
 
     def _forget_left(self) -> None:
         """End the watches of directories that were moved out of the tree: the other half of their rename has not come."""

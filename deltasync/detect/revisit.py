@@ -6,52 +6,30 @@ before the entry that takes its place.
 
 from __future__ import annotations
 
-import errno
 import math
 import os
 import stat
 import time
 from array import array
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, suppress
-from typing import NamedTuple
+from contextlib import suppress
 
-from deltasync.detect.directory import Directory, Listing, Origins, Terms
+from deltasync.detect.directory import Directory, Listing, Terms
+from deltasync.detect.finding import Finder, Found
 from deltasync.detect.mirror import Mirror, rows_of, same_file
 from deltasync.detect.scan import SLICE_ENTRIES, Chunk, Departed, Packing, Scan
 from deltasync.detect.worklist import Batch, Dirty, Mark
-from deltasync.fs.listing import Files, look, own_entry
-from deltasync.fs.merge_file import RulesError
-from deltasync.tree.entry import Entry
+from deltasync.fs.listing import Files
 from deltasync.tree.names import MAX_NAME_BYTES, MAX_PATH_BYTES, is_reserved, join, split
 from deltasync.tree.rows import Rows, Section
 
 __all__ = ["Revisit"]
 
-_NOT_THERE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
 _TOLD_PATHS = 1024
 _NEVER_NS = 1 << 64
 _AHEAD_NS = 2_000_000_000
 _WRITTEN = Dirty(Mark.LOOK | Mark.WRITTEN, math.inf, 0.0)
 _LOOK = Dirty(Mark.LOOK, math.inf, 0.0)
-
-
-class _Found(NamedTuple):
-    """What was found of the names that were looked for in a directory.
-
-    Attributes:
-        own: The directory's own attributes.
-        rows: Those that are there.
-        inodes: Their inodes.
-        origins: The sources that they are from; None if all are from the first.
-        failed: Names that can't be looked at.
-    """
-
-    own: Entry
-    rows: Rows
-    inodes: Sequence[int]
-    origins: Origins | None
-    failed: set[bytes]
 
 
 class Revisit:
@@ -83,12 +61,14 @@ class Revisit:
         self._may_delete = may_delete
         self._packing = Packing(mirror.record)
         self._scan = Scan(terms, self._packing)
+        self._finder = Finder(terms, self._note_links)
         self.renames: list[tuple[bytes, bytes]] = []
         self._touched: set[bytes] = set()
         self.search = False
         self._linked: set[bytes] = set()
         self._own_links: set[bytes] = set()
         self._written: set[bytes] = set()
+        self._read_anew: set[bytes] = set()
         self.differing: list[bytes] = []
         self.vanished: list[tuple[bytes, dict[bytes, Mark]]] = []
         for old, new in batch.renames:
@@ -97,7 +77,7 @@ class Revisit:
                 # It is new as well, and made for the rename: what it is and what else is in it has to be told.
                 self._add(above, Mark.LOOK | Mark.TREE)
                 above = split(above)[0]
-            if deletes and mirror.rename(old, new):
+            if deletes and not self._finder.hidden(new) and mirror.rename(old, new):
                 self._renamed(old, new)
             else:
                 self._add(old, Mark.LOOK | Mark.TREE)
@@ -122,7 +102,7 @@ class Revisit:
         pending = [top] if self._mirror.directory(top) is None else []
         while pending:
             path = pending.pop()
-            for index in self._origins(path):
+            for index in self._finder.origins(path):
                 # What can't be opened or listed is found again, and told, when it is listed in its turn.
                 with suppress(OSError), self._terms.sources.roots[index].dir(path) as lease:
                     old = entered(index, path, lease.fd)
@@ -133,7 +113,7 @@ class Revisit:
 
     def _is_gone(self, path: bytes) -> bool:
         directory, name = split(path)
-        for index in self._origins(path):
+        for index in self._finder.origins(path):
             try:
                 with self._terms.sources.roots[index].dir(directory) as lease:
                     os.stat(name, dir_fd=lease.fd, follow_symlinks=False)
@@ -175,12 +155,17 @@ class Revisit:
 
     def _looked(self, directory: bytes, wanted: Mapping[bytes, Dirty]) -> Iterator[Chunk | Departed]:
         """Look at names in a directory."""
+        if self._finder.hidden(directory):
+            return
         names = sorted(name for name in wanted if not is_reserved(name))
         for at in range(0, max(len(names), 1), SLICE_ENTRIES):
             yield from self._looked_slice(directory, names[at : at + SLICE_ENTRIES], wanted)
+        if directory not in self._read_anew and self._finder.says_rules(directory, names):
+            self._read_anew.add(directory)
+            yield from self._beneath(directory, math.inf)
 
     def _looked_slice(self, directory: bytes, names: list[bytes], wanted: Mapping[bytes, Dirty]) -> Iterator[Chunk | Departed]:
-        found = self._find(directory, names)
+        found = self._finder.find(directory, names)
         if found is None:
             if directory and self._mirror.directory(directory) is not None:
                 self.vanished.append((directory, {name: wanted[name].mark for name in names}))
@@ -201,14 +186,14 @@ class Revisit:
         for name, deep in directories:
             path = join(directory, name)
             if self._mirror.directory(path) is None:
-                yield from self._scan.beneath(Directory(path, self._origins(path), []))
+                yield from self._scan.beneath(Directory(path, self._finder.origins(path), []))
             elif deep:
                 yield from self._beneath(path, wanted[name].seen_at)
             else:
                 yield from self._looked_slice(path, [], {})
 
     def _compared(
-        self, directory: bytes, names: list[bytes], wanted: Mapping[bytes, Dirty], found: _Found
+        self, directory: bytes, names: list[bytes], wanted: Mapping[bytes, Dirty], found: Found
     ) -> tuple[list[bytes], list[int], list[int], list[tuple[bytes, bool]]]:
         """Return the paths that are gone, the indexes of what has changed and of what was written to, and the directories.
 
@@ -246,49 +231,10 @@ class Revisit:
                 # What was written by this name shows by the others.
                 self._linked |= mirror.names_with(path)
             if name in known:
-                gone += mirror.forget(path)
+                forgotten = mirror.forget(path)
+                # What the rules leave out by now is none of ours; whether it stays at the peer is for its own rules to say.
+                gone += [] if name in found.kept_there else forgotten
         return gone, plain, written, directories
-
-    def _find(self, directory: bytes, names: list[bytes]) -> _Found | None:
-        """Look at names in all sources that have the directory; the first that has a name gives its entry. None without a directory."""
-        missing: set[bytes] = set()
-        failed: set[bytes] = set()
-
-        def missed(name: bytes, error: OSError) -> None:
-            if error.errno in _NOT_THERE:
-                missing.add(name)
-            else:
-                failed.add(name)
-                self._terms.failed(join(directory, name), error)
-
-        with ExitStack() as stack:
-            opened: list[tuple[int, int]] = []
-            for index in self._origins(directory):
-                try:
-                    opened.append((index, stack.enter_context(self._terms.sources.roots[index].dir(directory)).fd))
-                except OSError as error:
-                    if error.errno not in _NOT_THERE:
-                        self._terms.failed(directory, error)
-                        return None
-            if not opened:
-                return None
-            own = own_entry(opened[0][1])
-            left = names
-            parts: list[tuple[int, Rows, Sequence[int]]] = []
-            for index, fd in opened:
-                shown = None if directory else self._terms.sources.shown[index]
-                missing = set() if shown is None else {name for name in left if name not in shown}
-                rows, files = look(fd, [name for name in left if name not in missing], missed)
-                if any(names > 1 for names in files.links):
-                    self._note_links(directory, rows, files)
-                try:
-                    kept = self._kept(index, directory, rows, files.inodes)
-                except RulesError as error:
-                    self._terms.failed(directory, error)
-                    return None
-                parts.append((index, *kept))
-                left = sorted({*left} - {*kept[0].name_list()} - failed)
-            return self._joined(own, parts, failed)
 
     def _note_links(self, directory: bytes, rows: Rows, files: Files) -> None:
         """Have the other names of a file looked at that was written to by one: no event tells of them."""
@@ -299,34 +245,6 @@ class Revisit:
                 self._linked |= names
                 self._own_links.add(path)
                 self.search |= len(names) < count and self._mirror.search(inode)
-
-    def _joined(self, own: Entry, parts: list[tuple[int, Rows, Sequence[int]]], failed: set[bytes]) -> _Found:
-        parts = [part for part in parts if part[1].entry_count] or parts[:1]
-        if len(parts) == 1:
-            index, rows, inodes = parts[0]
-            return _Found(own, rows, inodes, array("I", [index]) * rows.entry_count if index else None, failed)
-        entries = sorted((*pair, index) for index, rows, inodes in parts for pair in zip(rows.entries(), inodes, strict=True))
-        origins = array("I", [index for _, _, index in entries])
-        return _Found(own, Rows.of([entry for entry, _, _ in entries]), [inode for _, inode, _ in entries], origins, failed)
-
-    def _kept(self, index: int, directory: bytes, rows: Rows, inodes: Sequence[int]) -> tuple[Rows, Sequence[int]]:
-        """Return the rows that the rules keep, and their inodes."""
-        excluded, recursive = self._terms.selections[index].for_directory(directory), self._terms.recursive
-        if excluded is None and recursive:
-            return rows, inodes
-        pairs = enumerate(zip(rows.name_list(), rows.mode_column(), strict=True))
-        kept = [
-            at
-            for at, (name, mode) in pairs
-            if not (excluded is not None and excluded(name, stat.S_ISDIR(mode))) and (recursive or not stat.S_ISDIR(mode))
-        ]
-        return (rows, inodes) if len(kept) == rows.entry_count else (rows.subset(kept), [inodes[at] for at in kept])
-
-    def _origins(self, directory: bytes) -> tuple[int, ...]:
-        """Return the sources in which a directory may be."""
-        top = directory.partition(b"/")[0]
-        shown = self._terms.sources.shown
-        return tuple(index for index, names in enumerate(shown) if not top or names is None or top in names)
 
     # Directories of which it is not known what changed in them -----------------------------------------------------------------------
 
@@ -343,8 +261,10 @@ class Revisit:
 
         Where nothing differs nothing is said of it, save `anew` its own attributes.
         """
+        if self._finder.hidden(directory):
+            return
         known = self._mirror.directory(directory) or {}
-        listing = Listing(self._terms, Directory(directory, self._origins(directory), []), None)
+        listing = Listing(self._terms, Directory(directory, self._finder.origins(directory), []), None)
         try:
             if not listing.leased:
                 differing = {}

@@ -117,6 +117,7 @@ class Sender:
                 Terms(
                     sources,
                     [Selection.from_wire(settings.rules, Side.SENDER, place) for place in sources.places],
+                    [Selection.from_wire(settings.rules, Side.RECEIVER, place) for place in sources.places],
                     self._scan_failed,
                     self._dropped,
                     recursive=settings.recursive,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,8 @@ from deltasync.engine.marks import Marks
 from deltasync.engine.watch import Watch
 from deltasync.errors import DeltasyncError, UsageError, worst
 from deltasync.tree.filters import Filters
+from deltasync.tree.merging import items_from_wire, merge_file_names, sure_rules
+from deltasync.tree.rules import Side
 
 if TYPE_CHECKING:
     from deltasync.detect.inotify import Inotify
@@ -41,11 +44,13 @@ def watch(jobs: Sequence[Job], options: WatchOptions, observers: Sequence[LiveOb
         DeltasyncError: What no further attempt can mend, for the only destination or for all; of several it is the first one's.
     """
     try:
-        filters = Filters.from_wire(jobs[0].settings.rules)
+        rules = items_from_wire(jobs[0].settings.rules, Side.SENDER)
     except ValueError as error:
         raise UsageError(f"a filter rule is malformed: {error}") from error
     marks = [Marks(options.settle_s) for _ in jobs]
-    inotify = None if options.poll_s is not None else _inotify(_Spread(marks), filters)
+    inotify = (
+        None if options.poll_s is not None else _inotify(_Spread(marks), Filters(sure_rules(rules)), frozenset(merge_file_names(rules)))
+    )
     why = None if options.poll_s is None else PollReason.ASKED
     latencies = Latencies(), Latencies()
     try:
@@ -96,12 +101,12 @@ class _Spread:
             sink.root_ended()
 
 
-def _inotify(sink: _Spread, filters: Filters) -> Inotify | None:
+def _inotify(sink: _Spread, filters: Filters, rule_files: AbstractSet[bytes]) -> Inotify | None:
     """Return the kernel's events, begun; None where there are none to be had."""
     try:
         from deltasync.detect.inotify import Inotify
 
-        inotify = Inotify(sink, filters)
+        inotify = Inotify(sink, filters, rule_files)
     except (OSError, ImportError):
         # Another system, or no instance is left: everything is polled, and the user is told.
         return None

@@ -16,7 +16,7 @@ from deltasync.fs.merge_file import RulesError, read_merge_file
 from deltasync.fs.root import Dir, Root
 from deltasync.tree.filters import Filters
 from deltasync.tree.grammar import DirMerge
-from deltasync.tree.merging import Items, Reader, Slot, advanced, flat, items_from_wire
+from deltasync.tree.merging import Items, Reader, Slot, advanced, flat, items_from_wire, merge_file_names
 from deltasync.tree.name_matcher import Excluded
 from deltasync.tree.names import join, shown, split
 from deltasync.tree.rules import Rule, Side
@@ -160,7 +160,7 @@ class Selection:
         Raises:
             RulesError: As `for_directory`.
         """
-        return self.changes and any(name == file for file in _names(self._node(directory).items))
+        return self.changes and name in merge_file_names(self._node(directory).items)
 
     def _filters(self, rules: tuple[Rule, ...]) -> Filters:
         known = self._compiled.get(rules)
@@ -212,13 +212,16 @@ class Selection:
 
         with _explained(b"/" + path), ExitStack() as stack:
             dir_fd = _opened(stack, lambda: self._place.opened_above(path))
-            return advanced(items, _reader(dir_fd), placed, begins, side=self._side, above=True)
+            return advanced(items, _reader(dir_fd), self._read_at_top, placed, begins, side=self._side, above=True)
+
+    def _read_at_top(self, name: bytes) -> bytes | None:
+        return None if self._place.root is None else read_merge_file(self._place.root.fd, name)
 
     def _stepped(self, path: bytes, items: Items) -> Items:
         root = self._place.root
         with _explained(path), ExitStack() as stack:
             dir_fd = None if root is None else _opened(stack, lambda: root.dir(path))
-            return advanced(items, _reader(dir_fd), lambda rule: rule.within(path), lambda _: True, side=self._side)
+            return advanced(items, _reader(dir_fd), self._read_at_top, lambda rule: rule.within(path), lambda _: True, side=self._side)
 
 
 def _opened(stack: ExitStack, open_it: Callable[[], AbstractContextManager[Dir | int]]) -> int | None:
@@ -248,10 +251,6 @@ def _explained(path: bytes) -> Iterator[None]:
         raise RulesError(error.errno, f"the rules in {shown(path or b'.')} can't be read: {error.strerror}") from error
     except ValueError as error:
         raise RulesError(errno.EINVAL, f"{beneath}{error}") from error
-
-
-def _names(items: Items) -> Iterator[bytes]:
-    return (merge.name for merge in _merges(items))
 
 
 def _merges(items: Items) -> Iterator[DirMerge]:

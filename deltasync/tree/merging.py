@@ -1,7 +1,7 @@
 """The rules at one directory of a tree, where merge files of the directories on the way to it add to them. Pure.
 
 Source: rsync(1), "MERGE-FILE FILTER RULES"; where the manual leaves a doubt, the binary's behaviour (3.5.0) decides. Refused though rsync
-has it: a file in a directory that merges one in another directory.
+has it: a merge file that merges a file that is not at the top of the transfer, from which names in it are taken.
 """
 
 from __future__ import annotations
@@ -14,7 +14,18 @@ from deltasync.tree.grammar import CVS_PATTERNS, Action, CvsDefaults, DirMerge, 
 from deltasync.tree.names import MAX_NAME_BYTES, shown
 from deltasync.tree.rules import MAX_PATTERN_BYTES, Clear, Rule, Side, check_amount, rule_from_wire
 
-__all__ = ["MAX_MERGED_RULES", "Items", "Reader", "Slot", "advanced", "flat", "gathered", "items_from_wire", "sure_rules"]
+__all__ = [
+    "MAX_MERGED_RULES",
+    "Items",
+    "Reader",
+    "Slot",
+    "advanced",
+    "flat",
+    "gathered",
+    "items_from_wire",
+    "merge_file_names",
+    "sure_rules",
+]
 
 MAX_MERGED_RULES: Final = 8192
 """Rules that may count in one directory, where merge files are among them."""
@@ -126,13 +137,21 @@ def flat(items: Items) -> Iterator[Rule]:
 
 
 def advanced(
-    items: Items, read: Reader, placed: Callable[[Rule], Rule], begins: Callable[[DirMerge], bool], *, side: Side, above: bool = False
+    items: Items,
+    read: Reader,
+    read_at_top: Reader,
+    placed: Callable[[Rule], Rule],
+    begins: Callable[[DirMerge], bool],
+    *,
+    side: Side,
+    above: bool = False,
 ) -> Items:
     """Return the rules in a directory, given those in the one that it is in; the same object if nothing changes.
 
     Args:
         items: The rules there.
         read: Gives the files of the directory.
+        read_at_top: Gives those at the top of the transfer.
         placed: Makes of a rule in such a file what it means in this place.
         begins: Whether a merge file is read from this directory on, though it was not before.
         side: For whom.
@@ -141,7 +160,7 @@ def advanced(
     Raises:
         ValueError: What is in a file is no rule, or there are too many; the text names the file and the line.
     """
-    after = _Step(items, read, placed, begins, side, above).advanced(items)
+    after = _Step(items, read, read_at_top, placed, begins, side, above).advanced(items)
     count = sum(1 for _ in flat(after)) if after is not items else 0
     if count > MAX_MERGED_RULES:
         raise ValueError(f"{count} filter rules count here; the limit is {MAX_MERGED_RULES}")
@@ -152,14 +171,22 @@ class _Step:
     """One step down into a directory."""
 
     def __init__(
-        self, items: Items, read: Reader, placed: Callable[[Rule], Rule], begins: Callable[[DirMerge], bool], side: Side, above: bool
+        self,
+        items: Items,
+        read: Reader,
+        read_at_top: Reader,
+        placed: Callable[[Rule], Rule],
+        begins: Callable[[DirMerge], bool],
+        side: Side,
+        above: bool,
     ) -> None:
+        self._read_at_top = read_at_top
         self._read = read
         self._placed = placed
         self._begins = begins
         self._side = side
         self._above = above
-        self._files = set(_files(items))
+        self._files = set(merge_file_names(items))
 
     def advanced(self, items: Items) -> Items:
         after = tuple(self._slot(item) if isinstance(item, Slot) else item for item in items)
@@ -172,7 +199,7 @@ class _Step:
         merge = slot.merge
         inherited = slot.items if merge.inherits else ()
         if not merge.inherits:
-            self._files.difference_update(_files(slot.items))
+            self._files.difference_update(merge_file_names(slot.items))
         content = self._read(merge.name)
         own: list[Rule | Slot] = []
         if content is not None:
@@ -184,9 +211,9 @@ class _Step:
     def _taken(self, content: bytes, merge: DirMerge, own: list[Rule | Slot], inherited: Items) -> Items:
         """Add the rules in a file to `own`; return what is left of those from above."""
         try:
-            for action in self._expanded(content, merge.template, {merge.name}):
+            for action in self._expanded(content, merge.template, frozenset()):
                 if isinstance(action, Clear):
-                    self._files.difference_update(_files(inherited), _files(tuple(own)))
+                    self._files.difference_update(merge_file_names(inherited), merge_file_names(tuple(own)))
                     own.clear()
                     inherited = ()
                 elif isinstance(action, DirMerge):
@@ -205,28 +232,28 @@ class _Step:
             raise ValueError(f"more than {_MAX_FILES} merge files in each directory")
         own.append(Slot(merge, begun=True))
 
-    def _expanded(self, content: bytes, template: Template, within: set[bytes]) -> Iterator[Rule | Clear | DirMerge]:
+    def _expanded(self, content: bytes, template: Template, within: frozenset[bytes]) -> Iterator[Rule | Clear | DirMerge]:
         for action in parse_merged(content, template):
             if isinstance(action, CvsDefaults):
                 yield from _plain(parse_merged(CVS_PATTERNS, action.template))
             elif not isinstance(action, Merge):
                 yield action
             elif not _HERE.match(action.file) or action.file in within or len(within) > _MAX_FILES:
-                raise ValueError(f"it merges {shown(action.file[:80])!r}, which is no other file in this directory")
+                raise ValueError(f"it merges {shown(action.file[:80])!r}, which is no other file at the top of the transfer")
             else:
-                merged = self._read(action.file)
+                merged = self._read_at_top(action.file)
                 if merged is None:
                     raise ValueError(f"it merges {shown(action.file)!r}, which is not there")
-                yield from self._expanded(merged, action.template, {*within, action.file})
+                yield from self._expanded(merged, action.template, within | {action.file})
 
 
 def _plain(actions: Iterable[Action]) -> Iterator[Rule]:
     return (action for action in actions if isinstance(action, Rule))
 
 
-def _files(items: Items) -> Iterator[bytes]:
+def merge_file_names(items: Items) -> Iterator[bytes]:
     """Yield the names of the merge files among some rules."""
     for item in items:
         if isinstance(item, Slot):
             yield item.merge.name
-            yield from _files(item.items)
+            yield from merge_file_names(item.items)

@@ -93,6 +93,9 @@ ALL = dict.fromkeys(("recursive", "links", "perms", "times", "group", "owner", "
         ("--exclude a --include b --exclude c", {"rules": (b"- a", b"+ b", b"- c")}),
         ("-f -_a --filter=P,p_b -f !,", {"rules": ()}),
         ("-f -_a --filter=P,p_b --exclude=c", {"rules": (b"- a", b"-pr b", b"- c")}),
+        ("-FF -F -f :nse-_x --exclude=c", {"rules": (b": /.rsync-filter", b"- .rsync-filter", b"- x", b":-ns x", b"- c")}),
+        ("-f -/,p_a -f :_f -f :p-_f", {"rules": (b"-/p a", b": f")}),
+        ("-F --delete-excluded", {"rules": (b":h /.rsync-filter",), "delete": True}),
         ("-f -_a -f H_b -f -sr_c --delete-excluded", {"rules": (b"-s a", b"-s b", b"-sr c"), "delete": True}),
         ("--include=*/ --exclude=*", {"rules": (b"+ */", b"- *")}),
         ("--exclude -x --exclude= --exclude --", {"rules": (b"- -x", b"- --")}),
@@ -221,7 +224,7 @@ def test_what_can_not_be_is_a_usage_error(words: str, engine: FakeEngine, capfd:
 @pytest.mark.parametrize(
     "option",
     [
-        "--filter=x", "-f", "-C", "--gitignore", "--files-from=x", "-0", "--from0", "-R", "--relative", "-X", "-A",
+        "--filter=x", "-f", "--gitignore", "--files-from=x", "-0", "--from0", "-R", "--relative", "-X", "-A",
         "-L", "-k", "-K", "--safe-links", "--copy-unsafe-links",
         "--remove-source-files", "--link-dest=x", "--compare-dest=x", "--copy-dest=x", "--data=tcp",
         "--e2e=K",

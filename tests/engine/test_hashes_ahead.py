@@ -48,7 +48,7 @@ def see(ahead: HashesAhead, place: Path) -> None:
     """Scan a directory."""
     sources = Sources([os.fsencode(place) + b"/"])
     selections = [Selection.from_wire((), Side.SENDER, place) for place in sources.places]
-    terms = Terms(sources, selections, lambda *_: None, lambda *_: None, recursive=True, hard_links=False)
+    terms = Terms(sources, selections, selections, lambda *_: None, lambda *_: None, recursive=True, hard_links=False)
     for chunk in Scan(terms):
         ahead.see(chunk)
     sources.close()

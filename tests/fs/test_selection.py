@@ -20,6 +20,8 @@ from deltasync.errors import UsageError
 from deltasync.fs.merge_file import RulesError
 from deltasync.fs.root import Root
 from deltasync.fs.selection import Place, Selection
+from deltasync.tree.grammar import DirMerge, parse_filter
+from deltasync.tree.merging import Slot, items_from_wire
 from deltasync.tree.names import join, split
 from deltasync.tree.rules import Side
 from tests.tree import strategies
@@ -145,3 +147,105 @@ def test_rsync_does_the_same(workshop: Path, case: strategies.Case) -> None:
         # A file of rules for the other side alone is not even read here; rsync refuses what is wrong in it.
         if theirs is not None or not any(re.match(r":\S*[sr]", value) for _, value in options):
             assert ours == theirs
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    """A directory with one in it, in a directory."""
+    (tmp_path / "tree" / "sub").mkdir(parents=True)
+    return tmp_path / "tree"
+
+
+def selected(tree: Path, *rules: bytes, side: Side = Side.SENDER, whole: bool = True, beneath: Root | None = None) -> Selection:
+    """The selection by rules over a tree."""
+    return Selection.from_wire(rules, side, Place(Root.open(os.fsencode(tree)), os.fsencode(tree).strip(b"/"), whole, beneath))
+
+
+def test_what_stands_in_a_merge_file_counts_there_and_beneath(tree: Path) -> None:
+    """An anchored pattern begins at its directory; those of the directory come before what is inherited, and `!` forgets that."""
+    (tree / ".f").write_bytes(b"- a\n- /b\n")
+    (tree / "sub" / ".f").write_bytes(b"+ a\n- /c\n")
+    (tree / "sub" / "deep").mkdir()
+    (tree / "sub" / "deep" / ".f").write_bytes(b"!\n- d\n")
+    selection = selected(tree, b": .f")
+    out = {
+        path for path in (b"a", b"b", b"c", b"sub/a", b"sub/b", b"sub/c", b"sub/deep/a", b"sub/deep/d") if selection.excluded(path, False)
+    }
+    assert out == {b"a", b"b", b"sub/c", b"sub/deep/d"}
+
+
+def test_files_above_the_tree_count_where_they_are_asked_for(tree: Path) -> None:
+    """From the directory that is named down to the tree, but never above the only directory that may be read."""
+    (tree.parent / ".f").write_bytes(b"- /tree/sub\n- a\n")
+    assert not selected(tree, b": .f").excluded(b"a", is_dir=False)
+    assert selected(tree, b": /.f").excluded(b"a", is_dir=False)
+    assert selected(tree, b": /.f").excluded(b"sub", is_dir=True)
+    with closing(Root.open(os.fsencode(tree))) as beneath:
+        place = Place(beneath, b"", beneath=beneath)
+        assert not Selection.from_wire([b": /.f"], Side.SENDER, place).excluded(b"a", is_dir=False)
+
+
+def test_an_absolute_pattern_is_held_against_the_path_in_the_filesystem(tree: Path) -> None:
+    """Wherever the tree is entered."""
+    path = os.fsencode(tree)
+    assert selected(tree, b"-/ " + path + b"/sub").excluded(b"sub", is_dir=True)
+    assert selected(tree, b"-/ tree/sub").excluded(b"sub", is_dir=True)
+    assert not selected(tree, b"- tree/sub").excluded(b"sub", is_dir=True)
+
+
+@pytest.mark.parametrize("content", [b"x" * (64 << 10 | 1), b"nonsense", b"- a\n- \n", b". ../up", b". none", b"- a\n" * 9000])
+def test_what_is_no_merge_file_makes_the_rules_unknown(tree: Path, content: bytes) -> None:
+    """It is refused with its name and the line, and nothing of what is in it is said; a sound directory beside it is not touched."""
+    (tree / "sub" / ".f").write_bytes(content)
+    selection = selected(tree, b": .f")
+    with pytest.raises(RulesError, match=r"sub/\.f|8192") as caught:
+        selection.for_directory(b"sub")
+    assert "nonsense" not in str(caught.value)
+    assert selection.for_directory(b"") is None
+
+
+def test_a_merge_file_that_is_a_symlink_is_not_followed(tree: Path) -> None:
+    """Nor does one that is a pipe hold anything up."""
+    (tree / ".f").symlink_to("/etc/passwd")
+    with pytest.raises(RulesError, match="symlink"):
+        selected(tree, b": .f").for_directory(b"")
+    os.mkfifo(tree / ".g")
+    assert selected(tree, b": .g").for_directory(b"") is None
+
+
+def test_rules_of_a_file_that_is_gone_hold_in_its_directory(tree: Path) -> None:
+    """While a directory is being emptied, what its file protected is protected, until all is read anew."""
+    (tree / "sub" / ".f").write_bytes(b"- a\n")
+    selection = selected(tree, b": .f", side=Side.RECEIVER)
+    assert selection.excluded(b"sub/a", is_dir=False)
+    (tree / "sub" / ".f").unlink()
+    assert selection.excluded(b"sub/deep/a", is_dir=False)
+    assert selection.excluded(b"sub/a", is_dir=False)
+    selection.forget()
+    assert not selection.excluded(b"sub/a", is_dir=False)
+
+
+@pytest.mark.parametrize("text", [b":", b": ", b": d/", b": a\0", b":x a", b":pn a", b": .."])
+def test_a_malformed_merge_rule_of_the_peer_is_refused(text: bytes) -> None:
+    """Nothing but what our own side writes is taken."""
+    with pytest.raises(ValueError, match="names no file"):
+        items_from_wire([text], Side.SENDER)
+
+
+def test_merge_rules_travel() -> None:
+    """What is received is what was written."""
+    for text in (": /.f", ":- f", ":+n f", ":C", ":n-w f", ":/prs f"):
+        (merge,) = parse_filter(text.encode())
+        assert isinstance(merge, DirMerge)
+        sent = merge._replace(template=merge.template._replace(unsaid=Side.SENDER))
+        (slot,) = items_from_wire([sent.wire], Side.SENDER)
+        assert isinstance(slot, Slot)
+        assert slot.merge == sent
+
+
+def test_of_files_of_one_name_the_first_counts() -> None:
+    """As with rsync; a `!` before it makes room."""
+    assert wire_rules([FilterOption("filter", rule) for rule in (": f", ":- d/f", ":s g")]) == (b": f", b":s g")
+    assert wire_rules([FilterOption("filter", rule) for rule in (": f", "!", ":- f")]) == (b":- f",)
+    with pytest.raises(UsageError, match="merge files"):
+        wire_rules([FilterOption("filter", f": f{number}") for number in range(33)])

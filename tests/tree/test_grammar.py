@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from deltasync.tree.grammar import PLAIN, CvsDefaults, Merge, Template, parse_filter, parse_merged
-from deltasync.tree.rules import CLEAR, UNSIDED, Clear, Rule, Side
+from deltasync.tree.grammar import PLAIN, Action, CvsDefaults, DirMerge, Merge, Template, parse_filter, parse_merged
+from deltasync.tree.rules import CLEAR, UNSIDED, Rule, Side
 
 BOTH = Side.SENDER | Side.RECEIVER
 
@@ -39,10 +39,15 @@ def rule(kind: bytes, pattern: bytes = b"a", *, negated: bool = False, perishabl
         (b".+ f", [Merge(b"f", Template(include=True, prefixes=False))]),
         (b".C", [Merge(b".cvsignore", Template(prefixes=False, words=True, clears=True))]),
         (b".we d/f", [rule(b"-", b"f"), Merge(b"d/f", Template(words=True))]),
+        (b"-/ a", [rule(b"-")._replace(absolute=True)]),
+        (b"dir-merge f", [DirMerge(b"f", PLAIN)]),
+        (b":n-/r d/f", [DirMerge(b"d/f", Template(prefixes=False, absolute=True, side=Side.RECEIVER), inherits=False)]),
+        (b":e f", [rule(b"-", b"f"), DirMerge(b"f", PLAIN)]),
+        (b":C", [DirMerge(b".cvsignore", Template(prefixes=False, words=True, clears=True), inherits=False)]),
         (b"-C", [CvsDefaults(Template(prefixes=False, words=True, clears=True, perishable=True))]),
     ],
 )
-def test_a_rule_is_read_as_rsync_reads_it(text: bytes, expected: list[Rule | Clear | Merge | CvsDefaults]) -> None:
+def test_a_rule_is_read_as_rsync_reads_it(text: bytes, expected: list[Rule | Action]) -> None:
     """Letters and names, a comma or none, modifiers, and one space or underscore before the pattern."""
     assert parse_filter(text) == expected
 
@@ -67,7 +72,25 @@ def test_a_rule_is_read_as_rsync_reads_it(text: bytes, expected: list[Rule | Cle
             b"! a",
             b"!a",
         ),
-        *(b"clear a", b".", b". ", b".! f", b".-C f", b".C- f", b".+- f", b": f", b"dir-merge f", b"-/ a", b"- a\0", b"-! ", b"! a", b"!a"),
+        *(
+            b"clear a",
+            b".",
+            b". ",
+            b".! f",
+            b".-C f",
+            b".C- f",
+            b".+- f",
+            b":",
+            b": ",
+            b": d/",
+            b":! f",
+            b":+- f",
+            b": ..",
+            b"- a\0",
+            b"-! ",
+            b"! a",
+            b"!a",
+        ),
     ],
 )
 def test_what_is_no_rule_is_refused(text: bytes) -> None:

@@ -87,13 +87,11 @@ def test_a_bad_line_is_named_but_not_shown() -> None:
 SIDES = st.sampled_from([UNSIDED, Side.SENDER, Side.RECEIVER, Side.SENDER | Side.RECEIVER])
 
 
-@given(
-    st.lists(
-        st.builds(
-            Rule, st.booleans(), strategies.patterns, negated=st.booleans(), perishable=st.booleans(), side=SIDES, absolute=st.booleans()
-        )
-    )
-)
+BOOLS = st.booleans()
+RULES = st.builds(Rule, BOOLS, strategies.patterns, negated=BOOLS, perishable=BOOLS, side=SIDES, absolute=BOOLS, base=st.just(b""))
+
+
+@given(st.lists(RULES))
 def test_rules_travel(sent: list[Rule]) -> None:
     """What is received is what was sent."""
     assert [rule_from_wire(rule.wire) for rule in sent] == sent
