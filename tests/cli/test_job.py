@@ -94,7 +94,7 @@ ALL = dict.fromkeys(("recursive", "links", "perms", "times", "group", "owner", "
         ("-f -_a --filter=P,p_b -f !,", {"rules": ()}),
         ("-f -_a --filter=P,p_b --exclude=c", {"rules": (b"- a", b"-pr b", b"- c")}),
         ("-FF -F -f :nse-_x --exclude=c", {"rules": (b": /.rsync-filter", b"- .rsync-filter", b"- x", b":-ns x", b"- c")}),
-        ("-f -/,p_a -f :_f -f :p-_f", {"rules": (b"-/p a", b": f")}),
+        ("-f -,/p_a -f :_f -f :p-_f", {"rules": (b"-/p a", b": f")}),
         ("-F --delete-excluded", {"rules": (b":h /.rsync-filter",), "delete": True}),
         ("-f -_a -f H_b -f -sr_c --delete-excluded", {"rules": (b"-s a", b"-s b", b"-sr c"), "delete": True}),
         ("--include=*/ --exclude=*", {"rules": (b"+ */", b"- *")}),
