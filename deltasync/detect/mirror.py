@@ -127,8 +127,15 @@ class Mirror:
         if inode in self._links:
             self._met.add(inode)
 
-    def doubt(self, path: bytes) -> None:
-        """Take note that the peer may have an entry in another form than it was listed in: it is listed again when it is looked at."""
+    def doubt(self, path: bytes, *, beneath: bool = False) -> None:
+        """Take note that the peer may have an entry in another form than it was listed in: it is listed again when it is looked at.
+
+        Args:
+            path: The entry.
+            beneath: Whether the same is true of all that is in it.
+        """
+        for inner in [*self.paths(path)] if beneath else ():
+            self.doubt(inner)
         directory, name = split(path)
         rows = self._directories.get(directory, {})
         if name in rows:

@@ -73,6 +73,9 @@ def _receive_rounds(peer: Peer, ground: Ground, destination: Destination, tree: 
         if not isinstance(message, Round) or message.number != number + 1:
             raise RemoteProtocolError(f"the peer sent {type(message).__name__} where the next round was due")
         number = message.number
+        if ground.root is not None:
+            # Between rounds anybody may move or remove a directory, and what is written by its descriptor would go with it.
+            ground.root.forget(b"")
         destination = destination._replace(made=False)
         ground.counts = ReceiverCounts()
 

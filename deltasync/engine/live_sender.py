@@ -192,17 +192,22 @@ class LiveSender:
             again = _whereabouts(renames, failed)
         except (ValueError, IndexError) as error:
             raise RemoteProtocolError("the peer did not rename what it was not told to rename") from error
+        gone = tuple(self.mirror.owed)
         self.mirror.settle()
-        lost = self._left_behind([renames[at] for at in failed], again)
+        lost = self._left_behind([renames[at] for at in failed], again, gone)
         return RoundResult(sender.tally, sender.sent_at, time.monotonic(), tuple(again), tuple(lost), len(failed) > MAX_FOLLOWED)
 
-    def _left_behind(self, failed: Sequence[tuple[bytes, bytes]], again: Sequence[bytes]) -> list[bytes]:
-        """Doubt what the peer did not rename; return what it may have in the old places, what is in a directory before it."""
+    def _left_behind(self, failed: Sequence[tuple[bytes, bytes]], again: Sequence[bytes], gone: Sequence[bytes]) -> list[bytes]:
+        """Doubt what the peer did not rename; return what it may have in the old places, what is in a directory before it.
+
+        What was said in the same round to be `gone` from the new places is still in the old ones.
+        """
         lost: set[bytes] = set()
         for (old, _), there in zip(failed, again, strict=True):
             for path in [*self.mirror.paths(there), there]:
                 self.mirror.doubt(path)
                 lost.add(old + path[len(there) :])
+            lost.update(old + path[len(there) :] for path in gone if path.startswith(there + b"/"))
         owed = sorted((path for path in lost if self.mirror.lacks(path)), key=lambda path: (-path.count(b"/"), path))
         self.mirror.owed += owed
         return owed

@@ -325,7 +325,8 @@ class Watch:
                 self._reporter.succeeded(path)
         for path, wait_s in failed:
             if path not in (b"", b"."):
-                self._sender.mirror.doubt(path)
+                # Where a directory failed, what is in it was passed over without a word.
+                self._sender.mirror.doubt(path, beneath=True)
                 self._marks.mark_again(path, Mark.LOOK | Mark.WRITTEN | Mark.TREE, wait_s)
 
     def _count(self, result: RoundResult) -> None:

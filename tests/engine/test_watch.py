@@ -215,3 +215,27 @@ def test_the_figures_of_a_watch(trees: tuple[Path, Path]) -> None:
     assert watched.done.files_sent == 26
     assert 0 < watched.sent.p50 <= watched.applied.p50 < 5e6
     assert watched.done.exit_code == 0
+
+
+def test_a_directory_that_went_away_at_the_peer_comes_back_with_all_that_is_in_it(trees: tuple[Path, Path]) -> None:
+    """The next change in it shows that; what did not change is sent again as well, however deep it is."""
+    source, dest = trees
+    (source / "d1" / "deep" / "deeper").mkdir(parents=True)
+    (source / "d1" / "deep" / "deeper" / "file").write_bytes(b"as ever")
+    with Watching(source, dest) as watching:
+        shutil.rmtree(dest / "d1")
+        (source / "d1" / "new").write_bytes(b"new")
+        watching.until_equal()
+
+
+def test_a_directory_that_was_moved_away_at_the_peer_is_not_written_to(trees: tuple[Path, Path]) -> None:
+    """What is outside of the destination now stays what it is, though it was written to a moment ago."""
+    source, dest = trees
+    away = dest.parent / "moved away"
+    with Watching(source, dest) as watching:
+        (source / "d1" / "f0").write_bytes(b"first")
+        watching.until_equal()
+        (dest / "d1").rename(away)
+        (source / "d1" / "f0").write_bytes(b"second")
+        watching.until_equal()
+    assert (away / "f0").read_bytes() == b"first"
