@@ -194,16 +194,16 @@ class LiveSender:
             raise RemoteProtocolError("the peer did not rename what it was not told to rename") from error
         gone = tuple(self.mirror.owed)
         self.mirror.settle()
-        lost = self._left_behind([renames[at] for at in failed], again, gone)
+        lost = self._left_behind(_left(renames, failed), again, gone)
         return RoundResult(sender.tally, sender.sent_at, time.monotonic(), tuple(again), tuple(lost), len(failed) > MAX_FOLLOWED)
 
-    def _left_behind(self, failed: Sequence[tuple[bytes, bytes]], again: Sequence[bytes], gone: Sequence[bytes]) -> list[bytes]:
-        """Doubt what the peer did not rename; return what it may have in the old places, what is in a directory before it.
+    def _left_behind(self, left: Sequence[bytes], again: Sequence[bytes], gone: Sequence[bytes]) -> list[bytes]:
+        """Doubt what the peer did not rename; return what it may have where that was `left`, what is in a directory before it.
 
         What was said in the same round to be `gone` from the new places is still in the old ones.
         """
         lost: set[bytes] = set()
-        for (old, _), there in zip(failed, again, strict=True):
+        for old, there in zip(left, again, strict=True):
             for path in [*self.mirror.paths(there), there]:
                 self.mirror.doubt(path)
                 lost.add(old + path[len(there) :])
@@ -235,6 +235,20 @@ class LiveSender:
             directory, name = split(path)
             batch.names.setdefault(directory, {})[name] = Dirty(Mark.LOOK | Mark.WRITTEN | Mark.TREE, now, now)
         return batch
+
+
+def _left(renames: Sequence[tuple[bytes, bytes]], failed: Sequence[int]) -> list[bytes]:
+    """Return where the peer has what it did not rename: in its old place, unless it took it from there for what was renamed later."""
+    places: dict[int, bytes] = {}
+    numbers = {*failed}
+    for at, (old, new) in enumerate(renames):
+        if at in numbers:
+            places[at] = old
+            continue
+        for other, path in [*places.items()] if len(places) <= MAX_FOLLOWED else []:
+            if path == old or path.startswith(old + b"/"):
+                places[other] = new + path[len(old) :]
+    return [places[at] for at in failed]
 
 
 def _whereabouts(renames: Sequence[tuple[bytes, bytes]], failed: Sequence[int]) -> list[bytes]:
