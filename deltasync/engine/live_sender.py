@@ -143,8 +143,13 @@ class LiveSender:
         """
         result = self._result(sender, sender.run_tree(peer, reporter), ())
         lost = tuple(self._before.lost(self.mirror)) if self._before is not None and self._deletes else ()
+        if sender.filters.files:
+            # What the rules leave out since is not gone.
+            lost = tuple(path for path in lost if not sender.filters.left_out(path))
         if lost:
             self._may_delete()
+        # Should the connection break before they were said to be gone, they are still owed.
+        self.mirror.owed += lost
         self._before = None
         return replace(result, lost=lost)
 

@@ -6,10 +6,14 @@ import os
 import random
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from deltasync.engine.live import WatchOptions
+from deltasync.engine.live_sender import LiveSender
+from deltasync.engine.marks import Marks
+from deltasync.errors import ConnectionLost
 from tests.engine.trees import make
 from tests.engine.watching import Watching
 
@@ -239,3 +243,22 @@ def test_a_directory_that_was_moved_away_at_the_peer_is_not_written_to(trees: tu
         (source / "d1" / "f0").write_bytes(b"second")
         watching.until_equal()
     assert (away / "f0").read_bytes() == b"first"
+
+
+def test_what_is_gone_is_said_until_it_has_arrived(trees: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A connection that breaks just before the peer hears of it is made again, and then it does."""
+    source, dest = trees
+    real, breaks = LiveSender.send_round, iter([True])
+
+    def send_round(self: LiveSender, sources: Any, batch: Any, peer: Any, reporter: Any, lost: Any = ()) -> Any:
+        if lost and next(breaks, False):
+            raise ConnectionLost("it broke")
+        return real(self, sources, batch, peer, reporter, lost)
+
+    monkeypatch.setattr(LiveSender, "send_round", send_round)
+    with Watching(source, dest) as watching:
+        monkeypatch.setattr(Marks, "take", lambda self: None)
+        shutil.rmtree(source / "d1")
+        watching.lose_connection()
+        watching.until(lambda: not (dest / "d1").exists())
+    assert next(breaks, False) is False
