@@ -10,14 +10,14 @@ from typing import Final, Literal, NamedTuple
 
 from deltasync.cli.failures import LocalFileError
 from deltasync.errors import UsageError
-from deltasync.tree.grammar import CVS_PATTERNS, Action, CvsDefaults, DirMerge, Merge, parse_filter, parse_merged
+from deltasync.tree.grammar import CVS_PATTERNS, Action, CvsDefaults, DirMerge, Merge, Template, parse_filter, parse_merged
 from deltasync.tree.merging import gathered
 from deltasync.tree.names import shown
 from deltasync.tree.rules import Clear, Rule, Side, parse_lines, parse_option
 
 __all__ = ["FilterOption", "FilterOptionName", "wire_rules"]
 
-FilterOptionName = Literal["exclude", "include", "exclude-from", "include-from", "filter"]
+FilterOptionName = Literal["exclude", "include", "exclude-from", "include-from", "filter", "gitignore"]
 
 _MAX_MERGES: Final = 16
 """How deep files may merge files."""
@@ -28,7 +28,7 @@ class FilterOption(NamedTuple):
 
     Attributes:
         name: Its long name without the dashes.
-        value: A pattern, a rule or a file (`-` is standard input).
+        value: A pattern, a rule or a file (`-` is standard input); nothing for `gitignore`.
     """
 
     name: FilterOptionName
@@ -52,6 +52,8 @@ def wire_rules(options: Iterable[FilterOption], *, delete_excluded: bool = False
         try:
             if name == "filter":
                 actions += _expanded(parse_filter(os.fsencode(value)), 0)
+            elif name == "gitignore":
+                actions.append(DirMerge(b".gitignore", Template(git=True)))
             elif name.endswith("-from"):
                 actions += parse_lines(_read(f"--{name}", value), include=include)
             else:

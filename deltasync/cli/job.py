@@ -14,6 +14,7 @@ from deltasync.channel.address import TCP_PORT, Remote, TcpAddress, TcpRemote
 from deltasync.cli.attributes import permissions_and_owners
 from deltasync.cli.data import data_plan
 from deltasync.cli.filtering import FilterOption, wire_rules
+from deltasync.cli.git import git_excludes
 from deltasync.cli.options import ARCHIVE, DELETE_WHEN, FILTERS, Given
 from deltasync.cli.places import Host, Route, parse_place, route
 from deltasync.cli.rates import parse_rate, parse_size, size
@@ -197,11 +198,12 @@ def make_job(given: Given, way: Route, settings: Settings) -> Job:
     remote = None if way.host is None else _there(values, way.host)
     over_ssh = isinstance(remote, Remote)
     rules = wire_rules(_filters(given), delete_excluded=values["delete_excluded"])
+    excludes = git_excludes() if values["gitignore"] else b""
     return Job(
         direction="push" if way.sends else "pull",
         sources=way.sources,
         dest=way.dest,
-        settings=msgspec.structs.replace(settings, rules=rules),
+        settings=msgspec.structs.replace(settings, rules=rules, git_excludes=excludes),
         remote=remote,
         threads=values["threads"],
         retries=DEFAULT_RETRIES if values["retries"] is None else values["retries"],
@@ -221,7 +223,7 @@ def _filters(given: Given) -> Iterator[FilterOption]:
                 yield FilterOption("filter", rule)
         for name in FILTERS:
             if name == given_name:
-                yield FilterOption(name, value)
+                yield FilterOption(name, "" if name == "gitignore" else value)
     if given.values["cvs_exclude"]:
         yield FilterOption("filter", ":C")
         yield FilterOption("filter", "-C")

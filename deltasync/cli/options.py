@@ -150,6 +150,7 @@ def _selection() -> list[click.Parameter]:
         ),
         _flag(SELECTION, "-F", "of_directories", text="rules in .rsync-filter files of the directories; -FF: leave these files out"),
         _flag(SELECTION, "-C", "--cvs-exclude", text="leave out what CVS ignores, and what .cvsignore files name"),
+        _flag(SELECTION, "--gitignore", text="leave out what git ignores"),
         _flag(SELECTION, "--existing", text="only what is at the destination already"),
         _flag(SELECTION, "--ignore-existing", text="only what is not there yet"),
         _flag(SELECTION, "-u", "--update", text="not what is newer at the destination"),

@@ -147,7 +147,7 @@ class Ground:
         items = items_from_wire(settings.rules, Side.RECEIVER)
         if among:
             items += (Rule(False, b"*" + settings.backup_suffix),)
-        self._selection = Selection(items, Side.RECEIVER, place or Place(root))
+        self._selection = Selection(items, Side.RECEIVER, place or Place(root), settings.git_excludes)
         self._unknown: set[str] = set()
 
     def protected(self, path: bytes, is_directory: bool, *, doomed: bool = False) -> bool:

@@ -143,9 +143,9 @@ class LiveSender:
         """
         result = self._result(sender, sender.run_tree(peer, reporter), ())
         lost = tuple(self._before.lost(self.mirror)) if self._before is not None and self._deletes else ()
-        if sender.filters.files:
-            # What the rules leave out since is not gone.
-            lost = tuple(path for path in lost if not sender.filters.left_out(path))
+        # What rules in files leave out since is not gone.
+        changing = [selection for selection in sender.for_peer if selection.changes]
+        lost = tuple(path for path in lost if not any(selection.left_out(path) for selection in changing))
         if lost:
             self._may_delete()
         # Should the connection break before they were said to be gone, they are still owed.

@@ -78,6 +78,7 @@ class Sender:
 
     Attributes:
         entries, files, file_bytes: What the scan has seen and sent.
+        for_peer: What a peer with the same files of rules would not delete, for each source.
         sent_at: When it had nothing left to send, by the monotonic clock.
         sent_all: After a session that broke: whether the receiver may have had all it waited for, and have gone on to deletions.
     """
@@ -112,12 +113,13 @@ class Sender:
         self._early: list[tuple[bytes, str, ExitCode]] = []
         self._notes = [f"{shown(path)}: skipped, since it is a directory and --recursive is off" for path in sources.passed_over]
         self._read_errors = 0
+        self.for_peer = [Selection.from_wire(settings.rules, Side.RECEIVER, place, settings.git_excludes) for place in sources.places]
         self._scan: Iterator[Chunk | Departed] | None = iter(
             listing(
                 Terms(
                     sources,
-                    [Selection.from_wire(settings.rules, Side.SENDER, place) for place in sources.places],
-                    [Selection.from_wire(settings.rules, Side.RECEIVER, place) for place in sources.places],
+                    [Selection.from_wire(settings.rules, Side.SENDER, place, settings.git_excludes) for place in sources.places],
+                    self.for_peer,
                     self._scan_failed,
                     self._dropped,
                     recursive=settings.recursive,

@@ -7,6 +7,7 @@ being emptied keeps the rules of a file that is gone from it by then.
 from __future__ import annotations
 
 import errno
+import functools
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
@@ -93,12 +94,14 @@ class Selection:
         items: The rules that count on this side, as given.
         side: Which side.
         place: Where the tree is.
+        everywhere: What git leaves out everywhere, as an ignore file of its has it.
 
     Attributes:
         changes: Whether files of the tree add to the rules.
     """
 
-    def __init__(self, items: Items, side: Side, place: Place) -> None:
+    def __init__(self, items: Items, side: Side, place: Place, everywhere: bytes = b"") -> None:
+        self._everywhere = everywhere
         self._items = items
         self._side = side
         self._place = place
@@ -107,13 +110,13 @@ class Selection:
         self.changes = any(isinstance(item, Slot) for item in items)
 
     @classmethod
-    def from_wire(cls, wire: Sequence[bytes], side: Side, place: Place) -> Selection:
+    def from_wire(cls, wire: Sequence[bytes], side: Side, place: Place, everywhere: bytes = b"") -> Selection:
         """Return the selection by the rules in `Settings.rules`.
 
         Raises:
             ValueError: As `items_from_wire`.
         """
-        return cls(items_from_wire(wire, side), side, place)
+        return cls(items_from_wire(wire, side), side, place, everywhere)
 
     def forget(self) -> None:
         """Forget what files say, so that they are read anew."""
@@ -153,6 +156,13 @@ class Selection:
                 return False
             path = split(path)[0]
         return True
+
+    def left_out(self, path: bytes) -> bool:
+        """Tell whether an entry, whatever it is, or a directory above it is left out; where the rules are not known, it may be."""
+        try:
+            return self.excluded(path, is_dir=False) or not self.admits(path)
+        except RulesError:
+            return True
 
     def reads(self, directory: bytes, name: bytes) -> bool:
         """Tell whether what stands at a name in a directory may be read for its rules.
@@ -221,7 +231,32 @@ class Selection:
         root = self._place.root
         with _explained(path), ExitStack() as stack:
             dir_fd = None if root is None else _opened(stack, lambda: root.dir(path))
-            return advanced(items, _reader(dir_fd), self._read_at_top, lambda rule: rule.within(path), lambda _: True, side=self._side)
+            read = _reader(dir_fd)
+            here = functools.partial(self._repository, path, dir_fd)
+            placed = functools.partial(Rule.within, base=path)
+            return advanced(items, read, self._read_at_top, placed, lambda _: True, side=self._side, repository=here)
+
+    def _repository(self, path: bytes, dir_fd: int | None) -> bytes | None:
+        """Return what git leaves out in all of the repository at a directory; the top of the tree counts as one."""
+        root = self._place.root
+        is_top = path == (b"" if self._place.whole else path.partition(b"/")[0])
+        own: bytes | None = None
+        if root is not None and dir_fd is not None and _has(dir_fd, b".git"):
+            with ExitStack() as stack:
+                info = _opened(stack, lambda: root.dir(join(path, b".git/info")))
+                own = (None if info is None else read_merge_file(info, b"exclude")) or b""
+        if own is None and not is_top:
+            return None
+        # Of two lines that match the last decides, and what is said of the repository comes before what is said of all.
+        return b"%b\n%b" % (self._everywhere, own or b"")
+
+
+def _has(dir_fd: int, name: bytes) -> bool:
+    try:
+        os.stat(name, dir_fd=dir_fd, follow_symlinks=False)
+    except OSError:
+        return False
+    return True
 
 
 def _opened(stack: ExitStack, open_it: Callable[[], AbstractContextManager[Dir | int]]) -> int | None:

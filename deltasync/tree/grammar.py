@@ -46,6 +46,7 @@ class Template(NamedTuple):
         clears: Whether a lone `!` clears though there are no prefixes.
         perishable, side, absolute: What all rules in it are.
         unsaid: The side of its rules of which none is said; none (`UNSIDED`) for both.
+        git: Whether it is one of git's ignore files; then nothing but the sides counts.
     """
 
     include: bool = False
@@ -56,6 +57,7 @@ class Template(NamedTuple):
     side: Side = UNSIDED
     absolute: bool = False
     unsaid: Side = UNSIDED
+    git: bool = False
 
 
 PLAIN: Final = Template()
@@ -101,7 +103,7 @@ class DirMerge(NamedTuple):
     def wire(self) -> bytes:
         """The rule as it travels."""
         read = self.template
-        kind = b"C" if read.clears else b"" if read.prefixes else b"+" if read.include else b"-"
+        kind = b"g" if read.git else b"C" if read.clears else b"" if read.prefixes else b"+" if read.include else b"-"
         letters = b"n" * (not self.inherits) + b"w" * (read.words and not read.clears) + b"/" * read.absolute
         sides = b"s" * (Side.SENDER in read.side) + b"r" * (Side.RECEIVER in read.side) + b"h" * (Side.SENDER in read.unsaid)
         return b":" + kind + letters + b"p" * read.perishable + sides + b" " + self.file

@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final, NamedTuple, TypeAlias
 
+from deltasync.tree.gitignore import git_rules
 from deltasync.tree.grammar import CVS_PATTERNS, Action, CvsDefaults, DirMerge, Merge, Template, parse_merged
 from deltasync.tree.names import MAX_NAME_BYTES, shown
 from deltasync.tree.rules import MAX_PATTERN_BYTES, Clear, Rule, Side, check_amount, rule_from_wire
@@ -18,6 +19,7 @@ __all__ = [
     "MAX_MERGED_RULES",
     "Items",
     "Reader",
+    "Repository",
     "Slot",
     "advanced",
     "flat",
@@ -31,11 +33,13 @@ MAX_MERGED_RULES: Final = 8192
 """Rules that may count in one directory, where merge files are among them."""
 _MAX_FILES: Final = 32
 """Merge files that may count in one directory."""
-_WIRE = re.compile(rb":([-+C]?)(n?)(w?)(/?)(p?)(s?)(r?)(h?) ")
+_WIRE = re.compile(rb":([-+Cg]?)(n?)(w?)(/?)(p?)(s?)(r?)(h?) ")
 _HERE = re.compile(rb"[^/\0]{1,%d}\Z" % MAX_NAME_BYTES)
 
 Reader: TypeAlias = Callable[[bytes], bytes | None]
 """Gives the content of a file in the directory in hand; None if it is not there."""
+Repository: TypeAlias = Callable[[], bytes | None]
+"""Gives what git leaves out in all of the repository that the directory in hand is the top of, in order; None if it is none's."""
 
 
 class Slot(NamedTuple):
@@ -88,6 +92,7 @@ def _merge_from_wire(text: bytes) -> DirMerge:
         side=side,
         absolute=bool(absolute),
         unsaid=Side.SENDER if unsaid else Side(0),
+        git=kind == b"g",
     )
     return DirMerge(file, template, inherits=not bare)
 
@@ -145,6 +150,7 @@ def advanced(
     *,
     side: Side,
     above: bool = False,
+    repository: Repository = lambda: None,
 ) -> Items:
     """Return the rules in a directory, given those in the one that it is in; the same object if nothing changes.
 
@@ -156,11 +162,12 @@ def advanced(
         begins: Whether a merge file is read from this directory on, though it was not before.
         side: For whom.
         above: Whether the directory is above the top of the transfer.
+        repository: See `Repository`.
 
     Raises:
         ValueError: What is in a file is no rule, or there are too many; the text names the file and the line.
     """
-    after = _Step(items, read, read_at_top, placed, begins, side, above).advanced(items)
+    after = _Step(items, read, read_at_top, placed, begins, side, above, repository).advanced(items)
     count = sum(1 for _ in flat(after)) if after is not items else 0
     if count > MAX_MERGED_RULES:
         raise ValueError(f"{count} filter rules count here; the limit is {MAX_MERGED_RULES}")
@@ -179,7 +186,9 @@ class _Step:
         begins: Callable[[DirMerge], bool],
         side: Side,
         above: bool,
+        repository: Repository,
     ) -> None:
+        self._repository = repository
         self._read_at_top = read_at_top
         self._read = read
         self._placed = placed
@@ -197,6 +206,8 @@ class _Step:
         if self._above and not begun:
             return slot
         merge = slot.merge
+        if merge.template.git:
+            return self._of_git(slot)
         inherited = slot.items if merge.inherits else ()
         if not merge.inherits:
             self._files.difference_update(merge_file_names(slot.items))
@@ -207,6 +218,19 @@ class _Step:
         items = (*self.advanced(tuple(own)), *self.advanced(inherited))
         same = len(items) == len(slot.items) and all(one is other for one, other in zip(items, slot.items, strict=True))
         return slot if same and begun == slot.begun else Slot(merge, items, begun)
+
+    def _of_git(self, slot: Slot) -> Slot:
+        """Step down with git's ignore files; a repository within another says all that counts in it."""
+        everywhere = self._repository()
+        inherited = slot.items if everywhere is None else self._git_rules(everywhere, slot.merge)
+        content = self._read(slot.merge.name)
+        if content is None:
+            return slot if everywhere is None else Slot(slot.merge, inherited, begun=True)
+        return Slot(slot.merge, (*self._git_rules(content, slot.merge), *inherited), begun=True)
+
+    def _git_rules(self, content: bytes, merge: DirMerge) -> tuple[Rule, ...]:
+        rules = git_rules(content, merge.side or merge.template.unsaid)
+        return tuple(self._placed(rule) for rule in rules if rule.counts_on(self._side))
 
     def _taken(self, content: bytes, merge: DirMerge, own: list[Rule | Slot], inherited: Items) -> Items:
         """Add the rules in a file to `own`; return what is left of those from above."""

@@ -10,7 +10,10 @@ from typing import Annotated
 
 import msgspec
 
-__all__ = ["Settings"]
+__all__ = ["MAX_GIT_EXCLUDES_BYTES", "Settings"]
+
+MAX_GIT_EXCLUDES_BYTES = 1 << 16
+"""Longest file of what git leaves out everywhere."""
 
 Count = Annotated[int, msgspec.Meta(ge=0, le=1 << 62)]
 
@@ -88,6 +91,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     rules: tuple[bytes, ...] = ()
     """Filter rules in the order given, each `b"+ PATTERN"` or `b"- PATTERN"` (see `tree.filters`); at most 65,536."""
+
+    git_excludes: Annotated[bytes, msgspec.Meta(max_length=MAX_GIT_EXCLUDES_BYTES)] = b""
+    """What git leaves out everywhere, as an ignore file of its has it; it counts where one of the rules names such files."""
 
     compress: Annotated[str, msgspec.Meta(pattern=r"\A(auto|always|never)\Z")] = "auto"
     """`auto` (where a sample shows that it pays), `always` or `never`."""

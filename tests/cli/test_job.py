@@ -224,7 +224,7 @@ def test_what_can_not_be_is_a_usage_error(words: str, engine: FakeEngine, capfd:
 @pytest.mark.parametrize(
     "option",
     [
-        "--filter=x", "-f", "--gitignore", "--files-from=x", "-0", "--from0", "-R", "--relative", "-X", "-A",
+        "--filter=x", "-f", "--files-from=x", "-0", "--from0", "-R", "--relative", "-X", "-A",
         "-L", "-k", "-K", "--safe-links", "--copy-unsafe-links",
         "--remove-source-files", "--link-dest=x", "--compare-dest=x", "--copy-dest=x", "--data=tcp",
         "--e2e=K",

@@ -8,7 +8,6 @@ from deltasync._native.columns import packed
 from deltasync.engine.job import Job
 from deltasync.engine.live_sender import LiveSender
 from deltasync.engine.tally import NOTHING
-from deltasync.tree.filters import Filters
 from deltasync.wire.messages import ReceiverDone, RoundDone
 from deltasync.wire.settings import Settings
 
@@ -23,7 +22,7 @@ class Sent:
 def test_what_was_deleted_where_the_peer_did_not_rename_it_to_is_deleted_where_it_is(tmp_path: Path) -> None:
     """A directory in the way of a rename keeps it from being done; what was in it is still in its old place, and is to go there."""
     job = Job("push", (bytes(tmp_path),), b"dest", Settings())
-    sender = LiveSender(job, Filters(), lambda *_: None, lambda: None, lambda _: None, deletes=True, may_delete=lambda _: None)
+    sender = LiveSender(job, lambda *_: None, lambda: None, lambda _: None, deletes=True, may_delete=lambda _: None)
     sender.mirror.owed += [b"new/inner/file", b"new/inner", b"new", b"other/file"]
     done = RoundDone(0, packed("I", [1]), ReceiverDone(0, 0, 0, 0, 0, 0, 0, 0))
     result = sender._result(Sent(), done, [(b"a", b"b"), (b"between", b"new")])  # type: ignore[arg-type]
@@ -34,7 +33,7 @@ def test_what_was_deleted_where_the_peer_did_not_rename_it_to_is_deleted_where_i
 def test_what_the_peer_took_for_another_entry_is_found_where_it_put_it(tmp_path: Path) -> None:
     """Of two entries that had one name one after the other the first kept it there: the rename of the second moved the first."""
     job = Job("push", (bytes(tmp_path),), b"dest", Settings())
-    sender = LiveSender(job, Filters(), lambda *_: None, lambda: None, lambda _: None, deletes=True, may_delete=lambda _: None)
+    sender = LiveSender(job, lambda *_: None, lambda: None, lambda _: None, deletes=True, may_delete=lambda _: None)
     sender.mirror.owed += [b"one/file", b"one"]
     done = RoundDone(0, packed("I", [1, 2]), ReceiverDone(0, 0, 0, 0, 0, 0, 0, 0))
     renames = [(b"a", b"between"), (b"between", b"one"), (b"b", b"between"), (b"between", b"two")]
