@@ -17,7 +17,7 @@ ROWS = [[cell.strip() for cell in line.strip("|").split("|")] for line in PAGE.s
 TABLE = {option: row[1] for row in ROWS for option in re.findall(r"`(-[^`]+)`", row[0])}
 WITH_VALUE = {
     *("--backup-dir", "--suffix", "--block-size", "-e", "--rsh", "--max-delete", "--max-size", "--min-size", "--timeout", "--port"),
-    *("--exclude", "--include", "--exclude-from", "--include-from", "-f", "--filter", "--log-file", "--bwlimit"),
+    *("--exclude", "--include", "--exclude-from", "--include-from", "--files-from", "-f", "--filter", "--log-file", "--bwlimit"),
     *("--chmod", "--chown", "--usermap", "--groupmap"),
 }
 SPOKEN_ELSEWHERE = {"--no-OPTION", "--version", "-V", "--help"}

@@ -15,7 +15,7 @@ from deltasync.tree.merging import gathered
 from deltasync.tree.names import shown
 from deltasync.tree.rules import Clear, Rule, Side, parse_lines, parse_option
 
-__all__ = ["FilterOption", "FilterOptionName", "wire_rules"]
+__all__ = ["FilterOption", "FilterOptionName", "read_file", "wire_rules"]
 
 FilterOptionName = Literal["exclude", "include", "exclude-from", "include-from", "filter", "gitignore"]
 
@@ -35,12 +35,13 @@ class FilterOption(NamedTuple):
     value: str
 
 
-def wire_rules(options: Iterable[FilterOption], *, delete_excluded: bool = False) -> tuple[bytes, ...]:
+def wire_rules(options: Iterable[FilterOption], *, delete_excluded: bool = False, nul: bool = False) -> tuple[bytes, ...]:
     """Return the rules as `Settings.rules` takes them; reads the files that are named.
 
     Args:
         options: In the order given.
         delete_excluded: Whether rules of which no side is said protect nothing at the destination.
+        nul: Whether NUL bytes end the rules in files, rather than line ends.
 
     Raises:
         UsageError: A rule is none, or there are too many.
@@ -51,11 +52,11 @@ def wire_rules(options: Iterable[FilterOption], *, delete_excluded: bool = False
         include = name.startswith("include")
         try:
             if name == "filter":
-                actions += _expanded(parse_filter(os.fsencode(value)), 0)
+                actions += _expanded(parse_filter(os.fsencode(value)), 0, nul=nul)
             elif name == "gitignore":
                 actions.append(DirMerge(b".gitignore", Template(git=True)))
             elif name.endswith("-from"):
-                actions += parse_lines(_read(f"--{name}", value), include=include)
+                actions += parse_lines(read_file(f"--{name}", value), include=include, nul=nul)
             else:
                 actions += parse_option(os.fsencode(value), include=include)
         except ValueError as error:
@@ -76,7 +77,7 @@ def _for_sender(rule: Rule | DirMerge) -> Rule | DirMerge:
     return rule if rule.side else rule.on(Side.SENDER)
 
 
-def _expanded(actions: Iterable[Action], depth: int) -> Iterator[Rule | DirMerge | Clear]:
+def _expanded(actions: Iterable[Action], depth: int, *, nul: bool) -> Iterator[Rule | DirMerge | Clear]:
     """Yield the actions, with the content of files in the place of what merges them."""
     for action in actions:
         if isinstance(action, CvsDefaults):
@@ -88,7 +89,7 @@ def _expanded(actions: Iterable[Action], depth: int) -> Iterator[Rule | DirMerge
         else:
             file = os.fsdecode(action.file)
             try:
-                yield from _expanded(parse_merged(_read("--filter", file), action.template), depth + 1)
+                yield from _expanded(parse_merged(read_file("--filter", file), action.template, nul=nul), depth + 1, nul=nul)
             except ValueError as error:
                 raise ValueError(f"{shown(file)}: {error}") from None
 
@@ -110,7 +111,12 @@ def _of_cvs(defaults: CvsDefaults) -> Iterator[Rule | Clear]:
     yield from rules
 
 
-def _read(name: str, file: str) -> bytes:
+def read_file(name: str, file: str) -> bytes:
+    """Return what is in a file that an option names; `-` is standard input.
+
+    Raises:
+        LocalFileError: It can't be read.
+    """
     try:
         if file == "-":
             return sys.stdin.buffer.read() if sys.stdin is not None else b""

@@ -17,7 +17,7 @@ from deltasync.errors import UsageError
 
 __all__ = ["FLAGS", "LETTERS", "VALUES", "glance"]
 
-LETTERS = frozenset("arlptgoDEHSunciIvqzPbOJyxmFC")
+LETTERS = frozenset("arlptgoDEHSunciIvqzPbOJyxmFC0Rd")
 """Options of one letter without a value; `-e` has one."""
 FLAGS = frozenset(
     f"--{name}"
@@ -27,7 +27,7 @@ FLAGS = frozenset(
         "no-t", "no-g", "no-o", "no-D", "existing", "ignore-existing", "update", "checksum", "ignore-times", "size-only", "dry-run",
         "hard-links", "sparse", "numeric-ids", "mkpath", "partial", "inplace", "backup", "fsync", "executability",
         "one-file-system", "prune-empty-dirs",
-        "cvs-exclude", "gitignore",
+        "cvs-exclude", "gitignore", "from0", "relative", "dirs",
         "omit-dir-times", "omit-link-times", "fuzzy", "delete", "delete-before", "delete-during", "delete-delay", "delete-after", "del",
         "delete-excluded", "force-empty", "compress", "no-compress", "no-z",
         "itemize-changes", "verbose", "quiet", "progress", "no-progress", "stats", "json",
@@ -35,7 +35,7 @@ FLAGS = frozenset(
 )  # fmt: skip
 """Options without a value, which change nothing about where it leads."""
 VALUES = {
-    "--exclude": "", "--include": "", "--filter": "", "--chmod": "", "--chown": "", "--usermap": "", "--groupmap": "",
+    "--files-from": "", "--exclude": "", "--include": "", "--filter": "", "--chmod": "", "--chown": "", "--usermap": "", "--groupmap": "",
     "--max-size": "", "--min-size": "", "--backup-dir": "", "--suffix": "",
     "-e": "rsh", "--rsh": "rsh", "--port": "port", "--ssh": "ssh", "--ssh-config": "ssh_config",
     "--identity": "identity", "--remote-path": "remote_path", "--data": "", "--e2e": "",

@@ -13,6 +13,7 @@ import msgspec
 from deltasync.channel.address import TCP_PORT, Remote, TcpAddress, TcpRemote
 from deltasync.cli.attributes import permissions_and_owners
 from deltasync.cli.data import data_plan
+from deltasync.cli.files_from import check_fits, named_sources
 from deltasync.cli.filtering import FilterOption, wire_rules
 from deltasync.cli.git import git_excludes
 from deltasync.cli.options import ARCHIVE, DELETE_WHEN, FILTERS, Given
@@ -79,8 +80,13 @@ def settings_of(given: Given, output: OutputOptions) -> Settings:
     """
     values = given.values
     archive = _archive(given)
-    if _deletes(values) and not archive["recursive"]:
-        raise UsageError("--delete does not work without --recursive")
+    named = values["files_from"] is not None
+    if named:
+        # The names say what is wanted: what is in the directories among them only by a word of its own.
+        archive["recursive"] = archive["recursive"] and any(name == "recursive" for name, _ in given.ordered)
+    dirs = named or values["dirs"]
+    if _deletes(values) and not (archive["recursive"] or dirs):
+        raise UsageError("--delete does not work without --recursive or --dirs")
     if not math.isfinite(values["timeout"] or 0.0):
         raise UsageError("--timeout: a number of seconds; 0 is no limit")
     max_bytes, min_bytes = (_size(values, name) for name in ("max_size", "min_size"))
@@ -103,6 +109,8 @@ def settings_of(given: Given, output: OutputOptions) -> Settings:
     return Settings(
         **chosen,
         delete=_deletes(values),
+        dirs=dirs,
+        relative=named or values["relative"],
         one_file_system=min(sum(name == "one-file-system" for name, _ in given.ordered), 2),
         max_bytes=max_bytes,
         min_bytes=min_bytes or 0,
@@ -165,7 +173,7 @@ def live_settings(given: Given, settings: Settings) -> tuple[Settings, WatchOpti
             if values.get(name):
                 raise UsageError(f"--{name.replace('_', '-')} is for --watch")
         return None
-    for name in ("dry_run", "existing", "ignore_existing", "prune_empty_dirs"):
+    for name in ("dry_run", "existing", "ignore_existing", "prune_empty_dirs", "files_from", "relative", "dirs"):
         if values[name]:
             raise UsageError(f"--watch and --{name.replace('_', '-')} exclude each other")
     if not settings.recursive:
@@ -197,11 +205,11 @@ def make_job(given: Given, way: Route, settings: Settings) -> Job:
     values = given.values
     remote = None if way.host is None else _there(values, way.host)
     over_ssh = isinstance(remote, Remote)
-    rules = wire_rules(_filters(given), delete_excluded=values["delete_excluded"])
+    rules = wire_rules(_filters(given), delete_excluded=values["delete_excluded"], nul=values["from0"])
     excludes = git_excludes() if values["gitignore"] else b""
     return Job(
         direction="push" if way.sends else "pull",
-        sources=way.sources,
+        sources=_sources(given, way),
         dest=way.dest,
         settings=msgspec.structs.replace(settings, rules=rules, git_excludes=excludes),
         remote=remote,
@@ -211,6 +219,19 @@ def make_job(given: Given, way: Route, settings: Settings) -> Job:
         data=data_plan(values["data"], over_ssh=over_ssh),
         e2e=_pinned(values["e2e"], over_ssh=over_ssh),
     )
+
+
+def _sources(given: Given, way: Route) -> tuple[bytes, ...]:
+    """Return the sources: those that are named, or with `--files-from` what that says of the only one."""
+    file = given.values["files_from"]
+    if file is None:
+        return way.sources
+    if len(way.sources) > 1:
+        raise UsageError("--files-from takes one SRC, which its names are beneath")
+    sources = named_sources(way.sources[0], file, nul=given.values["from0"])
+    if not way.sends:
+        check_fits(sources)
+    return sources
 
 
 def _filters(given: Given) -> Iterator[FilterOption]:

@@ -152,13 +152,16 @@ class Listing:
             lease = sources.roots[index].dir(path)
             self._leases.append(lease)
             self._fds[index] = lease.fd
-            if self._terms.entered is not None:
+            closed = self._is_closed(index, lease.fd)
+            if self._terms.entered is not None and not closed:
                 self._terms.entered(index, path, lease.fd)
             own = own_entry(lease.fd)
             if len(self._fds) == 1:
                 self.own = own
             self._kept[index] = self._kept_of(index)
-            shown = None if path else sources.shown[index]
+            shown = [] if closed else sources.shown_in(index, path)
+            # What else is in a directory on the way to something was not asked for, and is not deleted.
+            self.incomplete = self.incomplete or bool(path and shown is not None)
             names, reserved = list_names(lease.fd) if shown is None else _parted(shown)
             if shown is not None or any(map(is_journal, reserved)):
                 names = self._whole(lease.fd, names)
@@ -216,7 +219,7 @@ class Listing:
                 yield part, part_origins, part_files, False
             yield from self.rows(names[half:])
             return
-        self._note_subdirectories(rows, files)
+        self._note_subdirectories(rows)
         if self._terms.linked is not None and any(names > 1 for names in files.links):
             self._note_links(rows, files, self._terms.linked)
         if self._groups is not None:
@@ -274,7 +277,13 @@ class Listing:
             terms.recursive,
             self._device(index) if terms.one_filesystem > 1 and not self._named else None,
             None if terms.kept_empty is None else self._occupied,
+            (lambda name: terms.sources.implied(index, join(self._directory.path, name))) if terms.sources.selective else None,
         )
+
+    def _is_closed(self, index: int, fd: int) -> bool:
+        """Tell whether a directory is not entered, since it is on another filesystem; only its own attributes are told."""
+        bounded = self._terms.one_filesystem and self._directory.path
+        return bool(bounded) and os.fstat(fd).st_dev != self._device(index)
 
     def _device(self, index: int) -> int:
         """Return the device that a source lies on: where it is named without a slash, that of the directory so named."""
@@ -319,17 +328,13 @@ class Listing:
         self.incomplete = self.incomplete or not isinstance(error, FileNotFoundError)
         self._terms.failed(join(self._directory.path, name), error)
 
-    def _note_subdirectories(self, rows: Rows, files: Files) -> None:
+    def _note_subdirectories(self, rows: Rows) -> None:
         modes = rows.mode_column()
         if not any(map(stat.S_ISDIR, set(modes))):
             return
         names = None
-        bounded = self._terms.one_filesystem and not self._named
-        device = self._device(next(iter(self._fds), 0)) if bounded else 0
         for index, mode in enumerate(modes):
             if stat.S_ISDIR(mode):
-                if bounded and files.devices[index] != device:
-                    continue
                 if names is None:
                     names = rows.name_list()
                 name = names[index]

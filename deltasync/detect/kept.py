@@ -20,12 +20,14 @@ class Kept(NamedTuple):
         recursive: Whether directories are sent at all.
         device: The only device whose directories are sent; None for any.
         occupied: Tells of the name of a directory whether there is anything but directories in it and beneath; None to keep empty ones.
+        implied: Tells of the name of a directory whether it is kept whatever else is said, since something beneath it was named.
     """
 
     excluded: Callable[[bytes, bool], bool] | None
     recursive: bool = True
     device: int | None = None
     occupied: Callable[[bytes], bool] | None = None
+    implied: Callable[[bytes], bool] | None = None
 
     def excludes(self, name: bytes) -> bool:
         """Tell whether the rules leave out a directory."""
@@ -43,6 +45,8 @@ class Kept(NamedTuple):
     def _keeps(self, name: bytes, mode: int, device: int) -> bool:
         if not stat.S_ISDIR(mode):
             return self.excluded is None or not self.excluded(name, False)
+        if self.implied is not None and self.implied(name):
+            return True
         if not self.recursive or (self.excluded is not None and self.excluded(name, True)):
             return False
         if self.device is not None and device != self.device:

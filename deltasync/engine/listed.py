@@ -41,7 +41,11 @@ class Listed:
     def _check_place(self, section: Section) -> None:
         """Refuse a directory that was not asked for, and names that don't follow on those of the section before."""
         path, names = section.path, section.rows.name_list()
-        if path and (not self._ground.settings.recursive or not (self._tree.whole or path.partition(b"/")[0] in self._tops)):
+        settings = self._ground.settings
+        if path and (
+            not (settings.recursive or settings.dirs or settings.relative)
+            or not (self._tree.whole or path.partition(b"/")[0] in self._tops)
+        ):
             raise RemoteProtocolError("the peer sent a directory that was not asked for")
         if names:
             if not section.first and names[0] <= self._last_name:
@@ -49,7 +53,7 @@ class Listed:
             self._last_name = names[-1]
         elif section.first:
             self._last_name = b""
-        if self._ground.to_remote or self._ground.filters.empty:
+        if self._ground.to_remote or self._ground.filters.empty or settings.relative:
             return
         # What is above a directory that was let in was let in with it.
         above = path
@@ -64,7 +68,8 @@ class Listed:
         excluded = None if self._ground.to_remote else self._ground.filters.for_directory(section.path)
         if excluded is not None:
             for name, mode in zip(section.rows.name_list(), section.rows.mode_column(), strict=True):
-                if excluded(name, stat.S_ISDIR(mode)):
+                # With paths, a directory may be there for what is beneath it, whatever the rules say of it.
+                if not (self._ground.settings.relative and stat.S_ISDIR(mode)) and excluded(name, stat.S_ISDIR(mode)):
                     raise RemoteProtocolError("the peer sent an entry that the rules exclude")
         if not section.path and not self._tree.whole and not set(section.rows.name_list()) <= self._tops:
             raise RemoteProtocolError("the peer sent an entry that was not asked for")

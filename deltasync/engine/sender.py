@@ -122,7 +122,7 @@ class Sender:
                     self.for_peer,
                     self._scan_failed,
                     self._dropped,
-                    recursive=settings.recursive,
+                    recursive=settings.recursive or settings.dirs,
                     hard_links=settings.hard_links,
                     one_filesystem=settings.one_file_system,
                     kept_empty=_kept_empty(settings) if settings.prune_empty_dirs else None,

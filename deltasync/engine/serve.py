@@ -159,7 +159,9 @@ def _send(peer: Peer, setup: Setup, limits: Limits, reporter: RemoteReporter) ->
     from deltasync.detect.sources import Sources
     from deltasync.engine.sender import Sender
 
-    sources = Sources(setup.places, beneath=limits.beneath, recursive=setup.settings.recursive)
+    sources = Sources(
+        setup.places, beneath=limits.beneath, recursive=setup.settings.recursive, dirs=setup.settings.dirs, relative=setup.settings.relative
+    )
     try:
         _filters(setup.settings)
         ready(peer)

@@ -101,7 +101,7 @@ class Transfer:
         from deltasync.engine.sender import Sender
 
         job = self._job
-        sources = Sources(job.sources, recursive=job.settings.recursive)
+        sources = Sources(job.sources, recursive=job.settings.recursive, dirs=job.settings.dirs, relative=job.settings.relative)
         try:
             if not sources.roots and sources.missing:
                 for path, error in sources.missing:
@@ -130,7 +130,7 @@ class Transfer:
     def _tree(self, peer: Peer) -> Tree:
         """Take the sender's first message, and refuse a tree that is not what was asked for."""
         tree = opening(peer, self._reporter.take)
-        if not set(tree.tops) <= set(top_names(self._job.sources)):
+        if not set(tree.tops) <= set(top_names(self._job.sources, relative=self._job.settings.relative)):
             raise RemoteProtocolError("the peer sends another tree than was asked for")
         return tree
 

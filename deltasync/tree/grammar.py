@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Final, NamedTuple, TypeAlias
 
 from deltasync.tree.names import shown
-from deltasync.tree.rules import CLEAR, UNSIDED, Clear, Rule, Side
+from deltasync.tree.rules import CLEAR, UNSIDED, Clear, Rule, Side, split_lines
 
 __all__ = ["CVS_PATTERNS", "PLAIN", "Action", "CvsDefaults", "DirMerge", "Merge", "Template", "parse_filter", "parse_merged"]
 
@@ -222,8 +222,8 @@ def _modifiers(kind: bytes, rest: bytes) -> tuple[_Modifiers, bytes]:
     return _Modifiers(frozenset(seen), side), pattern
 
 
-def parse_merged(data: bytes, template: Template) -> Iterator[Action]:
-    """Yield what a merged file means.
+def parse_merged(data: bytes, template: Template, *, nul: bool = False) -> Iterator[Action]:
+    """Yield what a merged file means, the lines of which end as in `split_lines`.
 
     Raises:
         ValueError: As `parse_filter`; the text begins with the number of the line, and shows nothing of what is in the file.
@@ -231,7 +231,7 @@ def parse_merged(data: bytes, template: Template) -> Iterator[Action]:
     if template.words:
         parts, unit = re.split(rb"[%b]+" % _SPACE, data), "word"
     else:
-        parts, unit = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n").split(b"\n"), "line"
+        parts, unit = split_lines(data, nul=nul), "line"
     for number, part in enumerate(parts, 1):
         if template.words or not part.startswith((b";", b"#")):
             try:

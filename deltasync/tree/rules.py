@@ -27,6 +27,7 @@ __all__ = [
     "parse_lines",
     "parse_option",
     "rule_from_wire",
+    "split_lines",
 ]
 
 MAX_RULES: Final = 65_536
@@ -181,8 +182,13 @@ def parse_option(text: bytes, *, include: bool) -> list[Rule | Clear]:
     return [Rule(include, text)]
 
 
-def parse_lines(data: bytes, *, include: bool) -> list[Rule | Clear]:
-    """Return what a file of `--include-from` or `--exclude-from` means, one line (ended by LF, CR or both) after the other.
+def split_lines(data: bytes, *, nul: bool = False) -> list[bytes]:
+    """Return the lines of a file of rules, ended by LF, CR or both; with `nul` by NUL alone."""
+    return data.split(b"\0") if nul else data.replace(b"\r\n", b"\n").replace(b"\r", b"\n").split(b"\n")
+
+
+def parse_lines(data: bytes, *, include: bool, nul: bool = False) -> list[Rule | Clear]:
+    """Return what a file of `--include-from` or `--exclude-from` means, one line (see `split_lines`) after the other.
 
     Empty lines are nothing, and so are lines that begin with `;` or `#`. White space counts as a part of the pattern.
 
@@ -190,7 +196,7 @@ def parse_lines(data: bytes, *, include: bool) -> list[Rule | Clear]:
         ValueError: As `parse_option`; the text begins with the number of the line, and shows nothing of what is in the file.
     """
     actions: list[Rule | Clear] = []
-    for number, line in enumerate(data.replace(b"\r\n", b"\n").replace(b"\r", b"\n").split(b"\n"), 1):
+    for number, line in enumerate(split_lines(data, nul=nul), 1):
         if not line.startswith((b";", b"#")):
             try:
                 actions += parse_option(line, include=include)

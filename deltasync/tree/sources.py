@@ -6,9 +6,10 @@ too, as in rsync.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import NamedTuple
 
-__all__ = ["CONTENTS", "SourcePlace", "source_place", "top_names"]
+__all__ = ["CONTENTS", "SourcePlace", "relative_place", "source_place", "top_names"]
 
 CONTENTS = b""
 """`SourcePlace.top` of a source whose contents are transferred."""
@@ -19,11 +20,13 @@ class SourcePlace(NamedTuple):
 
     Attributes:
         directory: The directory to open: the source itself (contents), or its parent (`b"."` for the current one).
-        top: Its name in the transfer, or `CONTENTS`.
+        top: Its name in the transfer, or its path (`relative_place`), or `CONTENTS`.
+        slash: Whether it is a path that is ended by a slash.
     """
 
     directory: bytes
     top: bytes
+    slash: bool = False
 
 
 def source_place(path: bytes) -> SourcePlace:
@@ -37,6 +40,28 @@ def source_place(path: bytes) -> SourcePlace:
     return SourcePlace(parent or b"/", last)
 
 
-def top_names(paths: tuple[bytes, ...]) -> tuple[bytes, ...]:
-    """Return the names that the sources have in the transfer, each once, in order."""
-    return tuple(dict.fromkeys(source_place(path).top for path in paths))
+def relative_place(path: bytes) -> SourcePlace:
+    """Return what a source path as written stands for with `--relative`: the part behind `/./`, or all of it, is its path in the transfer.
+
+    Raises:
+        ValueError: It leads upwards.
+    """
+    before, anchor, behind = path.partition(b"/./")
+    if not anchor:
+        before, behind = (b"/", path) if path.startswith(b"/") else (b".", path)
+    names = [name for name in behind.split(b"/") if name not in (b"", b".")]
+    if b".." in names:
+        raise ValueError("a path with `..` in it can't be kept")
+    return SourcePlace(before or b"/", b"/".join(names), behind.endswith((b"/", b"/.")))
+
+
+def top_names(paths: tuple[bytes, ...], *, relative: bool = False) -> tuple[bytes, ...]:
+    """Return the names that the sources have at the top of the transfer, each once, in order."""
+    if not relative:
+        return tuple(dict.fromkeys(source_place(path).top for path in paths))
+    places: dict[bytes, None] = {}
+    for path in paths:
+        # Such a path is found to be none where it is opened.
+        with suppress(ValueError):
+            places[relative_place(path).top.partition(b"/")[0]] = None
+    return tuple(places)

@@ -167,7 +167,7 @@ class Setup(msgspec.Struct, frozen=True, array_like=True):
     """
 
     sends: bool
-    places: Annotated[tuple[Annotated[bytes, msgspec.Meta(max_length=65536)], ...], msgspec.Meta(min_length=1, max_length=1024)]
+    places: Annotated[tuple[Annotated[bytes, msgspec.Meta(max_length=65536)], ...], msgspec.Meta(min_length=1, max_length=65536)]
     settings: Settings
 
 

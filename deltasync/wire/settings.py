@@ -30,6 +30,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     devices: bool = True
     specials: bool = True
 
+    dirs: bool = False
+    """Directories are transferred, and not entered unless `recursive`."""
+    relative: bool = False
+    """The sources keep their paths, with the directories on the way to them."""
+
     executability: bool = False
     """Without `perms`: files that exist may be executed if the sender's may."""
     chmod: Annotated[bytes, msgspec.Meta(max_length=4095)] = b""

@@ -95,6 +95,8 @@ ALL = dict.fromkeys(("recursive", "links", "perms", "times", "group", "owner", "
         ("-f -_a --filter=P,p_b --exclude=c", {"rules": (b"- a", b"-pr b", b"- c")}),
         ("-FF -F -f :nse-_x --exclude=c", {"rules": (b": /.rsync-filter", b"- .rsync-filter", b"- x", b":-ns x", b"- c")}),
         ("-f -,/p_a -f :_f -f :p-_f", {"rules": (b"-/p a", b": f")}),
+        ("-R -d", {"relative": True, "dirs": True, "recursive": True}),
+        ("--relative --dirs --no-r --delete", {"relative": True, "dirs": True, "recursive": False, "delete": True}),
         ("-F --delete-excluded", {"rules": (b":h /.rsync-filter",), "delete": True}),
         ("-f -_a -f H_b -f -sr_c --delete-excluded", {"rules": (b"-s a", b"-s b", b"-sr c"), "delete": True}),
         ("--include=*/ --exclude=*", {"rules": (b"+ */", b"- *")}),
@@ -209,6 +211,8 @@ def test_a_pull_of_local_sources_is_a_push(engine: FakeEngine) -> None:
         "--ssh-config= a h:b", "--log-file= a b", "--exclude", "a b --port", "-b --suffix= a b", "--suffix=a/b a b",
         "--chmod x a b", "--chmod u+w, a b", "--chown a:b:c a b", "--chown a --usermap b:c a b", "--usermap b a b", "--groupmap 9-1:b a b",
         "--suffix a/b --backup-dir x a b", "--max-size x a b", "--min-size -1 a b", "--max-size 0-1 a b", "--max-size 9999999999T a b",
+
+        "--files-from=/dev/null a b", "--files-from x a b c", "--files-from x --watch a b", "-R --watch a b",
         "--backup-dir= a b", "--backup-dir ./ a b", "--backup-dir x/.. --suffix= a b",
     ],
 )  # fmt: skip
@@ -224,7 +228,7 @@ def test_what_can_not_be_is_a_usage_error(words: str, engine: FakeEngine, capfd:
 @pytest.mark.parametrize(
     "option",
     [
-        "--filter=x", "-f", "--files-from=x", "-0", "--from0", "-R", "--relative", "-X", "-A",
+        "--filter=x", "-f", "-X", "-A",
         "-L", "-k", "-K", "--safe-links", "--copy-unsafe-links",
         "--remove-source-files", "--link-dest=x", "--compare-dest=x", "--copy-dest=x", "--data=tcp",
         "--e2e=K",

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.engine.runs import Heard, push
-from tests.engine.trees import walk
+from tests.engine.trees import snapshot, walk
 
 
 @pytest.fixture
@@ -52,7 +52,7 @@ def test_rsync_sends_the_same(mounted: Path, level: str) -> None:
         ours, theirs = (os.fsencode(mounted / f"{who}{number}") for who in ("ours", "theirs"))
         push(source + slash, ours, one_file_system=len(level) - 1)
         subprocess.run(["rsync", "-a", level, source + slash, theirs], check=True)
-        assert sorted(walk(ours)) == sorted(walk(theirs))
+        assert snapshot(ours) == snapshot(theirs)
 
 
 def test_directories_without_files_are_left_out(tmp_path: Path) -> None:
