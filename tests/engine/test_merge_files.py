@@ -117,3 +117,16 @@ def test_an_edit_of_a_merge_file_takes_effect_while_a_watch_runs(trees: tuple[Pa
     assert not (dest / "hidden.c").exists()
     assert not (dest / "new.c").exists()
     assert not watching.heard.problems
+
+
+def test_what_is_left_out_while_the_connection_is_broken_stays_at_the_peer(trees: tuple[Path, Path]) -> None:
+    """It is no more gone than what was left out before."""
+    source, dest = trees
+    shutil.rmtree(dest)
+    with Watching(source, dest, rules=(b":- .f", b"- .f")) as watching:
+        (source / ".f").write_text("*.c\nc\n")
+        watching.lose_connection()
+        (source / "a" / "x.o").unlink()
+        watching.until(lambda: (dest / "x.o").exists() and not (dest / "a" / "x.o").exists())
+    assert (dest / "y.c").exists()
+    assert (dest / "c" / "source.c").exists()
