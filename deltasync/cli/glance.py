@@ -27,7 +27,7 @@ FLAGS = frozenset(
         "no-t", "no-g", "no-o", "no-D", "existing", "ignore-existing", "update", "checksum", "ignore-times", "size-only", "dry-run",
         "hard-links", "sparse", "numeric-ids", "mkpath", "partial", "inplace", "backup", "fsync", "executability",
         "one-file-system", "prune-empty-dirs",
-        "cvs-exclude", "gitignore", "from0", "relative", "dirs",
+        "cvs-exclude", "gitignore", "from0", "relative", "dirs", "safe-links",
         "omit-dir-times", "omit-link-times", "fuzzy", "delete", "delete-before", "delete-during", "delete-delay", "delete-after", "del",
         "delete-excluded", "force-empty", "compress", "no-compress", "no-z",
         "itemize-changes", "verbose", "quiet", "progress", "no-progress", "stats", "json",

@@ -103,7 +103,7 @@ def settings_of(given: Given, output: OutputOptions) -> Settings:
     names = (
         "hard_links", "sparse", "numeric_ids", "mkpath", "checksum", "ignore_times", "size_only", "update", "existing",
         "ignore_existing", "max_delete", "force_empty", "dry_run", "fsync", "omit_dir_times", "omit_link_times", "executability",
-        "prune_empty_dirs",
+        "prune_empty_dirs", "safe_links",
     )  # fmt: skip
     chosen: dict[str, Any] = archive | {name: values[name] for name in names} | permissions_and_owners(values)
     return Settings(

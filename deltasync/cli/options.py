@@ -178,6 +178,7 @@ def _writing() -> list[click.Parameter]:
     modes = click.Choice(["auto", "clone", "stage", "inplace"])
     return [
         *_archive(),
+        _flag(FILES, "--safe-links", text="no symlinks that lead out of the tree"),
         _flag(FILES, "-E", "--executability", text="without -p: may be executed or not, as in the source"),
         _value(FILES, "--chmod", metavar="CHANGES", multiple=True, text="change permissions on the way: Fu+w,Dg+s,o-rwx,D755"),
         _value(FILES, "--chown", metavar="OWNER", text="USER:GROUP, USER or :GROUP: whose everything becomes"),

@@ -37,6 +37,7 @@ from deltasync.tree.entry import Entry
 from deltasync.tree.names import join, split
 from deltasync.tree.plan import Change, Deed, Step, decide
 from deltasync.tree.rows import Section
+from deltasync.tree.symlinks import leads_out
 from deltasync.wire.messages import Tree
 
 __all__ = ["Asked", "Decisions"]
@@ -246,6 +247,8 @@ class Decisions:
 
     def _judge(self, beside: Beside, opposite: Opposite, first_id: int, asked: Asked) -> None:
         entry, current = opposite.entry, opposite.current
+        if self._ground.settings.safe_links and entry.kind == stat.S_IFLNK and leads_out(entry.target, join(beside.path, entry.name)):
+            return
         if entry.link_group and self._links.leads(entry):
             if self._links.follow(beside.path, opposite, beside.policy):
                 self._touch(beside)

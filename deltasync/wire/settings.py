@@ -35,6 +35,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     relative: bool = False
     """The sources keep their paths, with the directories on the way to them."""
 
+    safe_links: bool = False
+    """Symlinks that lead out of the transfer, or may, are passed over (see `tree.symlinks`)."""
     executability: bool = False
     """Without `perms`: files that exist may be executed if the sender's may."""
     chmod: Annotated[bytes, msgspec.Meta(max_length=4095)] = b""

@@ -229,7 +229,7 @@ def test_what_can_not_be_is_a_usage_error(words: str, engine: FakeEngine, capfd:
     "option",
     [
         "--filter=x", "-f", "-X", "-A",
-        "-L", "-k", "-K", "--safe-links", "--copy-unsafe-links",
+        "-L", "-k", "-K", "--copy-unsafe-links",
         "--remove-source-files", "--link-dest=x", "--compare-dest=x", "--copy-dest=x", "--data=tcp",
         "--e2e=K",
         "--poll-interval=1", "--rescan-interval=1", "--also=x", "--block-size=1", "--bogus", "-p22",

@@ -52,6 +52,7 @@ OPTIONS: list[tuple[list[str], dict[str, Any]]] = [
     ),
     (["-am", "--delete", "--exclude=f*"], {"delete": True, "prune_empty_dirs": True, "rules": (b"- f*",)}),
     (["-am", "-f", "P d*1", "--exclude=*[2-5]*"], {"prune_empty_dirs": True, "rules": (b"-r d*1", b"- *[2-5]*")}),
+    (["-a", "--safe-links", "--delete"], {"safe_links": True, "delete": True}),
     (["-a", "-J", "--delete"], {"omit_link_times": True, "delete": True}),
     (["-rlD"], {"perms": False, "times": False, "owner": False, "group": False}),
     (["-a", "--no-l", "--no-D"], {"links": False, "devices": False, "specials": False}),
