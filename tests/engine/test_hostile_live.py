@@ -13,7 +13,7 @@ from tests.engine import hostile
 from tests.engine.hostile import Await, Finish, Raw, Row, folder, section
 from tests.engine.hostile_arena import Arena, refused
 
-RENAMES, ROUND, GONE = 0x1C, 0x30, 0x31
+RENAMES, PRESUMED, ROUND, GONE = 0x1C, 0x1E, 0x30, 0x31
 ROUND_DONE = hostile.ROUND_DONE
 PARTIAL, WRITTEN = 16, 32
 LIVE = hostile.control(hostile.TREE, True, [b""], False, 0, True)
@@ -43,6 +43,12 @@ def renames(*pairs: tuple[bytes, bytes]) -> bytes:
 def gone(*paths: bytes) -> bytes:
     """Names that are gone."""
     return hostile.control(GONE, paths)
+
+
+def presumed(*indexes: int, digests: int | None = None) -> bytes:
+    """Deltas that were not asked for are announced, to something that nobody has."""
+    packed = b"".join(index.to_bytes(4, "little") for index in indexes)
+    return hostile.control(PRESUMED, packed, b"?" * 32 * (len(indexes) if digests is None else digests))
 
 
 def changed(path: bytes, *rows: Row, flags: int = 3 | PARTIAL) -> bytes:
@@ -83,6 +89,14 @@ REFUSED |= {
     "2^32-1 pairs": number(1) + hostile.control(RENAMES, Raw(b"\xdd\xff\xff\xff\xff")),
     "2^32-1 paths": number(1) + hostile.control(GONE, Raw(b"\xdd\xff\xff\xff\xff")),
     "an end of more than was listed": number(1) + hostile.entries_end(1),
+    "deltas announced twice": number(1) + presumed(0) + presumed(0),
+    "a delta announced twice": number(1) + presumed(0, 0),
+    "deltas without digests": number(1) + presumed(0, digests=2),
+    "nothing announced": number(1) + presumed(),
+    "too many deltas announced": number(1) + presumed(*range(9)),
+    "a delta of what is not listed": number(1) + presumed(1) + changed(b"in", FILE),
+    "deltas announced at the end": number(1) + EMPTY + presumed(0),
+    "a delta that was not announced": number(1) + changed(b"in", FILE) + hostile.begin(0, 3) + hostile.begin(0, 3),
     "a file that is not asked for": number(1) + EMPTY + number(2) + hostile.pack((7, b"abc")),
 }
 
@@ -133,3 +147,21 @@ def test_a_live_session_that_keeps_to_the_rules_is_understood(arena: Arena) -> N
     assert [one.fields[0] for one in ended.peer.of(ROUND_DONE)] == [0, 1]
     there = Path(os.fsdecode(arena.root)) / "in"
     assert {path.name: path.read_bytes() for path in there.iterdir()} == {"g": b"abc", "new": b"xyz"}
+
+
+def test_what_is_announced_wrongly_is_passed_over_whatever_it_is(arena: Arena) -> None:
+    """A delta to what the receiver does not have, with ranges and content that can't be; the file comes as it is asked for."""
+    junk = hostile.begin(0, 1 << 40) + hostile.data(0, b"x" * 1000) + hostile.end(0, b"\0" * 32)
+    said = number(1) + presumed(0) + changed(b"in", Row(b"new", size=3), flags=3 | PARTIAL | WRITTEN) + junk + hostile.entries_end(1)
+    ended = arena.serve(
+        FIRST,
+        Await(ROUND_DONE),
+        said,
+        hostile.pack((0, b"xyz")),
+        Await(ROUND_DONE, 2),
+        hostile.sender_done(),
+        Await(hostile.RECEIVER_DONE),
+        Finish(),
+    )
+    assert ended.code == ExitCode.OK, ended.failure
+    assert (Path(os.fsdecode(arena.root)) / "in" / "new").read_bytes() == b"xyz"
