@@ -15,7 +15,7 @@ from deltasync.cli.places import parse_place, route
 from deltasync.cli.remote import remote_of
 from deltasync.errors import UsageError
 
-__all__ = ["FLAGS", "LETTERS", "VALUES", "glance"]
+__all__ = ["FLAGS", "LETTERS", "VALUES", "environment_prefix", "glance"]
 
 LETTERS = frozenset("arlptgoDEHSunciIvqzPbOJyxmFC0Rd")
 """Options of one letter without a value; `-e` has one."""
@@ -43,6 +43,11 @@ VALUES = {
 """Options with a value, and which of those of `remote_of` it is; `""` where it changes nothing."""
 
 
+def environment_prefix(command: str) -> str:
+    """Return what the names of the variables begin with that stand for the options of a command."""
+    return f"DELTASYNC_{command.upper()}"
+
+
 def glance(push: bool, words: Iterable[str]) -> Remote | None:
     """Return where a command line leads by the OpenSSH binary; None where that is nowhere, or is not found out at a glance.
 
@@ -50,6 +55,8 @@ def glance(push: bool, words: Iterable[str]) -> Remote | None:
         push: Whether it is that of `push`; else it is that of `pull`.
         words: What follows the command.
     """
+    if any(name.startswith(f"{environment_prefix('push' if push else 'pull')}_") for name in os.environ):
+        return None
     values: dict[str, str | int | None] = dict.fromkeys(("rsh", "ssh", "port", "ssh_config", "identity", "remote_path"))
     try:
         places = [parse_place(place) for place in _places(iter(words), values)]

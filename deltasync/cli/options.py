@@ -5,12 +5,13 @@ Where the order counts (`-a --no-p`, `--include` and `--exclude`), the words are
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Final, NamedTuple, get_args
 
 import click
 
 from deltasync.cli.filtering import FilterOptionName
+from deltasync.cli.glance import environment_prefix
 from deltasync.cli.streams import print_text
 from deltasync.errors import UsageError
 from deltasync.tree.names import shown
@@ -282,16 +283,26 @@ def _command(name: str) -> click.Command:
 def parse(name: str, words: list[str]) -> Given | None:
     """Take the command line of `push` or `pull` apart; None if it asked for help, which was given.
 
+    What the environment says of an option (`DELTASYNC_PUSH_BWLIMIT`) counts as if it stood in front of all others.
+
     Raises:
         UsageError: An option is unknown, lacks its value, or has a wrong one.
         LocalFileError: The help can't be written.
     """
     try:
-        with _command(name).make_context(f"deltasync {name}", list(words)) as context:
+        with _command(name).make_context(f"deltasync {name}", list(words), auto_envvar_prefix=environment_prefix(name)) as context:
             values = dict(context.params)
             places = tuple(values.pop("places"))
-            return Given(values, tuple(context.meta["deltasync.ordered"]), places)
+            return Given(values, (*_of_environment(context), *context.meta["deltasync.ordered"]), places)
     except click.exceptions.Exit:
         return None
     except click.ClickException as error:
         raise UsageError(f"{' '.join(shown(error.format_message()).split())} (see deltasync {name} --help)") from error
+
+
+def _of_environment(context: click.Context) -> Iterator[tuple[str, Any]]:
+    """Yield the options that the environment gives, as in `Given.ordered`."""
+    for name, value in context.params.items():
+        if value and context.get_parameter_source(name) is click.core.ParameterSource.ENVIRONMENT:
+            for one in value if isinstance(value, tuple) else (value,):
+                yield name.replace("_", "-"), one

@@ -270,3 +270,28 @@ def test_permissions_and_owners_travel_as_they_are_written(engine: FakeEngine) -
     assert main(["push", "--no-o", "--no-g", "--chown=:us", "a", "b"]) == 0
     settings = engine.jobs[1].settings
     assert (settings.usermap, settings.groupmap, settings.owner, settings.group) == (b"", b"*:us", False, True)
+
+
+def test_the_environment_gives_options_that_the_command_line_overrides(engine: FakeEngine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the names of command and option; those that may be repeated are parted by white space."""
+    for name, value in {"BWLIMIT": "2M", "EXCLUDE": "*.o *.a", "DELETE": "1", "NO_OWNER": "1", "CHECKSUM": "0", "CHMOD": "go-w"}.items():
+        monkeypatch.setenv(f"DELTASYNC_PUSH_{name}", value)
+    assert main(["push", "--exclude=b", "--bwlimit=1M", "a", "b"]) == 0
+    settings = engine.jobs[0].settings
+    assert (settings.bwlimit_bytes_s, settings.rules, settings.chmod) == (1 << 20, (b"- b",), b"go-w")
+    assert (settings.delete, settings.owner, settings.checksum) == (True, False, False)
+    monkeypatch.setenv("DELTASYNC_PULL_BWLIMIT", "3M")
+    assert main(["push", "a", "b"]) == 0
+    settings = engine.jobs[1].settings
+    assert (settings.bwlimit_bytes_s, settings.rules) == (2 << 20, (b"- *.o", b"- *.a"))
+
+
+def test_what_the_environment_says_wrongly_is_named(
+    engine: FakeEngine, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """One line, as on the command line."""
+    monkeypatch.setenv("DELTASYNC_PUSH_THREADS", "many")
+    assert main(["push", "a", "b"]) == 2
+    out, err = capfd.readouterr()
+    assert (out, err.count("\n"), engine.jobs) == ("", 1, [])
+    assert "--threads" in err
