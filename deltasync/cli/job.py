@@ -29,7 +29,7 @@ from deltasync.tree.names import MAX_NAME_BYTES
 from deltasync.wire.content import MAX_BLOCK_BYTES, MIN_BLOCK_BYTES
 from deltasync.wire.settings import Settings
 
-__all__ = ["live_settings", "make_job", "make_jobs", "output_options", "route_of", "settings_of"]
+__all__ = ["filter_options", "live_settings", "make_job", "make_jobs", "output_options", "route_of", "settings_of"]
 
 DEFAULT_RETRIES = 5
 MAX_PLACE_BYTES = 4095
@@ -205,7 +205,7 @@ def make_job(given: Given, way: Route, settings: Settings) -> Job:
     values = given.values
     remote = None if way.host is None else _there(values, way.host)
     over_ssh = isinstance(remote, Remote)
-    rules = wire_rules(_filters(given), delete_excluded=values["delete_excluded"], nul=values["from0"])
+    rules = wire_rules(filter_options(given), delete_excluded=values["delete_excluded"], nul=values["from0"])
     excludes = git_excludes() if values["gitignore"] else b""
     return Job(
         direction="push" if way.sends else "pull",
@@ -234,8 +234,8 @@ def _sources(given: Given, way: Route) -> tuple[bytes, ...]:
     return sources
 
 
-def _filters(given: Given) -> Iterator[FilterOption]:
-    """Yield the filter options, in order, and those that others stand for."""
+def filter_options(given: Given) -> Iterator[FilterOption]:
+    """Yield the filter options of a command line, in order, and those that others stand for."""
     of_directories = iter((": /.rsync-filter", "- .rsync-filter"))
     for given_name, value in given.ordered:
         if given_name == "of-directories":

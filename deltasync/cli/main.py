@@ -22,6 +22,7 @@ Mirror files and trees, locally or over SSH; the options are those of rsync.
   deltasync push  [OPTIONS] SRC... DEST    send to DEST, here or at another host
   deltasync pull  [OPTIONS] SRC... DEST    fetch: the same, the roles exchanged
   deltasync recover DIR                    finish interrupted patches in place
+  deltasync explain PATH [OPTIONS]         which filter rule decides about PATH
   deltasync status [--json]                the running watches
   deltasync serve --stdio [--root DIR] [--read-only]
                                            the far end of both over SSH
@@ -86,6 +87,10 @@ def _dispatch(words: list[str]) -> int:
         from deltasync.cli.recover import recover
 
         return recover(rest)
+    if command == "explain":
+        from deltasync.cli.explain import explain
+
+        return explain(rest)
     if command in ("key", "trust", "known"):
         from deltasync.cli import trust
 

@@ -95,12 +95,14 @@ class Selection:
         side: Which side.
         place: Where the tree is.
         everywhere: What git leaves out everywhere, as an ignore file of its has it.
+        traces: Whether rules from files say where they stand, for `deciding`.
 
     Attributes:
         changes: Whether files of the tree add to the rules.
     """
 
-    def __init__(self, items: Items, side: Side, place: Place, everywhere: bytes = b"") -> None:
+    def __init__(self, items: Items, side: Side, place: Place, everywhere: bytes = b"", *, traces: bool = False) -> None:
+        self._traces = traces
         self._everywhere = everywhere
         self._items = items
         self._side = side
@@ -164,6 +166,17 @@ class Selection:
         except RulesError:
             return True
 
+    def deciding(self, path: bytes, is_dir: bool) -> Rule | None:
+        """Return the rule that decides about an entry itself; None if none matches it. It is slow.
+
+        Raises:
+            RulesError: As `for_directory`.
+        """
+        for rule in flat(self._node(split(path)[0]).items):
+            if Filters([rule._replace(include=False)], self._place.above).excluded(path, is_dir):
+                return rule
+        return None
+
     def reads(self, directory: bytes, name: bytes) -> bool:
         """Tell whether what stands at a name in a directory may be read for its rules.
 
@@ -215,6 +228,7 @@ class Selection:
 
     def _stepped_above(self, path: bytes, items: Items, starts: Mapping[DirMerge, bytes]) -> Items:
         def placed(rule: Rule) -> Rule:
+            rule = _found_in(rule, b"/" + path)
             return rule._replace(absolute=True, base=path) if rule.anchored and not rule.absolute else rule
 
         def begins(merge: DirMerge) -> bool:
@@ -222,7 +236,7 @@ class Selection:
 
         with _explained(b"/" + path), ExitStack() as stack:
             dir_fd = _opened(stack, lambda: self._place.opened_above(path))
-            return advanced(items, _reader(dir_fd), self._read_at_top, placed, begins, side=self._side, above=True)
+            return advanced(items, _reader(dir_fd), self._read_at_top, placed, begins, side=self._side, above=True, traces=self._traces)
 
     def _read_at_top(self, name: bytes) -> bytes | None:
         return None if self._place.root is None else read_merge_file(self._place.root.fd, name)
@@ -233,8 +247,16 @@ class Selection:
             dir_fd = None if root is None else _opened(stack, lambda: root.dir(path))
             read = _reader(dir_fd)
             here = functools.partial(self._repository, path, dir_fd)
-            placed = functools.partial(Rule.within, base=path)
-            return advanced(items, read, self._read_at_top, placed, lambda _: True, side=self._side, repository=here)
+            return advanced(
+                items,
+                read,
+                self._read_at_top,
+                lambda rule: _found_in(rule, path).within(path),
+                lambda _: True,
+                side=self._side,
+                repository=here,
+                traces=self._traces,
+            )
 
     def _repository(self, path: bytes, dir_fd: int | None) -> bytes | None:
         """Return what git leaves out in all of the repository at a directory; the top of the tree counts as one."""
@@ -249,6 +271,13 @@ class Selection:
             return None
         # Of two lines that match the last decides, and what is said of the repository comes before what is said of all.
         return b"%b\n%b" % (self._everywhere, own or b"")
+
+
+def _found_in(rule: Rule, directory: bytes) -> Rule:
+    """Return a rule whose origin names the directory of its file."""
+    if rule.origin is None or not directory:
+        return rule
+    return rule._replace(origin=rule.origin._replace(where=f"{shown(directory).rstrip('/')}/{rule.origin.where}"))
 
 
 def _has(dir_fd: int, name: bytes) -> bool:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from itertools import product
 from typing import Final
 
-from deltasync.tree.rules import MAX_PATTERN_BYTES, UNSIDED, Rule, Side
+from deltasync.tree.rules import MAX_PATTERN_BYTES, UNSIDED, Origin, Rule, Side, traced
 
 __all__ = ["git_rules"]
 
@@ -23,17 +23,19 @@ _MAX_GAPS: Final = 6
 """A pattern with more `/**/` than this is passed over: it would become more than 64 rules."""
 
 
-def git_rules(data: bytes, side: Side = UNSIDED) -> list[Rule]:
+def git_rules(data: bytes, side: Side = UNSIDED, *, file: str | None = None) -> list[Rule]:
     """Return what an ignore file means in its directory, the rule that decides first in front.
 
     Args:
         data: The content of the file.
         side: The sides on which it counts.
+        file: Its name, for the origins of the rules; None for none.
     """
     rules: list[Rule] = []
-    for line in data.removeprefix(_BOM).split(b"\n"):
+    for number, line in enumerate(data.removeprefix(_BOM).split(b"\n"), 1):
         if not line.startswith(b"#"):
-            rules += _rules(line.removesuffix(b"\r"), side)
+            parsed = _rules(line.removesuffix(b"\r"), side)
+            rules += parsed if file is None else traced(parsed, Origin(f"{file}, line {number}", line))
     return rules[::-1]
 
 

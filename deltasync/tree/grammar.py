@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Final, NamedTuple, TypeAlias
 
 from deltasync.tree.names import shown
-from deltasync.tree.rules import CLEAR, UNSIDED, Clear, Rule, Side, split_lines
+from deltasync.tree.rules import CLEAR, UNSIDED, Clear, Origin, Rule, Side, split_lines, traced
 
 __all__ = ["CVS_PATTERNS", "PLAIN", "Action", "CvsDefaults", "DirMerge", "Merge", "Template", "parse_filter", "parse_merged"]
 
@@ -222,8 +222,10 @@ def _modifiers(kind: bytes, rest: bytes) -> tuple[_Modifiers, bytes]:
     return _Modifiers(frozenset(seen), side), pattern
 
 
-def parse_merged(data: bytes, template: Template, *, nul: bool = False) -> Iterator[Action]:
+def parse_merged(data: bytes, template: Template, *, nul: bool = False, file: str | None = None) -> Iterator[Action]:
     """Yield what a merged file means, the lines of which end as in `split_lines`.
+
+    With `file`, its name, the rules have an origin.
 
     Raises:
         ValueError: As `parse_filter`; the text begins with the number of the line, and shows nothing of what is in the file.
@@ -235,6 +237,7 @@ def parse_merged(data: bytes, template: Template, *, nul: bool = False) -> Itera
     for number, part in enumerate(parts, 1):
         if template.words or not part.startswith((b";", b"#")):
             try:
-                yield from parse_filter(part, template)
+                parsed = parse_filter(part, template)
+                yield from parsed if file is None else traced(parsed, Origin(f"{file}, {unit} {number}", part))
             except ValueError:
                 raise ValueError(f"{unit} {number}: it is no filter rule, or one that is not supported") from None

@@ -151,6 +151,7 @@ def advanced(
     side: Side,
     above: bool = False,
     repository: Repository = lambda: None,
+    traces: bool = False,
 ) -> Items:
     """Return the rules in a directory, given those in the one that it is in; the same object if nothing changes.
 
@@ -163,11 +164,12 @@ def advanced(
         side: For whom.
         above: Whether the directory is above the top of the transfer.
         repository: See `Repository`.
+        traces: Whether rules have an origin.
 
     Raises:
         ValueError: What is in a file is no rule, or there are too many; the text names the file and the line.
     """
-    after = _Step(items, read, read_at_top, placed, begins, side, above, repository).advanced(items)
+    after = _Step(items, read, read_at_top, placed, begins, side, above, repository, traces).advanced(items)
     count = sum(1 for _ in flat(after)) if after is not items else 0
     if count > MAX_MERGED_RULES:
         raise ValueError(f"{count} filter rules count here; the limit is {MAX_MERGED_RULES}")
@@ -187,7 +189,9 @@ class _Step:
         side: Side,
         above: bool,
         repository: Repository,
+        traces: bool,
     ) -> None:
+        self._traces = traces
         self._repository = repository
         self._read_at_top = read_at_top
         self._read = read
@@ -222,20 +226,20 @@ class _Step:
     def _of_git(self, slot: Slot) -> Slot:
         """Step down with git's ignore files; a repository within another says all that counts in it."""
         everywhere = self._repository()
-        inherited = slot.items if everywhere is None else self._git_rules(everywhere, slot.merge)
+        inherited = slot.items if everywhere is None else self._git_rules(everywhere, slot.merge, told)
         content = self._read(slot.merge.name)
         if content is None:
             return slot if everywhere is None else Slot(slot.merge, inherited, begun=True)
-        return Slot(slot.merge, (*self._git_rules(content, slot.merge), *inherited), begun=True)
+        return Slot(slot.merge, (*self._git_rules(content, slot.merge, shown(slot.merge.name)), *inherited), begun=True)
 
-    def _git_rules(self, content: bytes, merge: DirMerge) -> tuple[Rule, ...]:
-        rules = git_rules(content, merge.side or merge.template.unsaid)
+    def _git_rules(self, content: bytes, merge: DirMerge, file: str) -> tuple[Rule, ...]:
+        rules = git_rules(content, merge.side or merge.template.unsaid, file=file if self._traces else None)
         return tuple(self._placed(rule) for rule in rules if rule.counts_on(self._side))
 
     def _taken(self, content: bytes, merge: DirMerge, own: list[Rule | Slot], inherited: Items) -> Items:
         """Add the rules in a file to `own`; return what is left of those from above."""
         try:
-            for action in self._expanded(content, merge.template, frozenset()):
+            for action in self._expanded(content, merge.template, frozenset(), shown(merge.name)):
                 if isinstance(action, Clear):
                     self._files.difference_update(merge_file_names(inherited), merge_file_names(tuple(own)))
                     own.clear()
@@ -256,10 +260,10 @@ class _Step:
             raise ValueError(f"more than {_MAX_FILES} merge files in each directory")
         own.append(Slot(merge, begun=True))
 
-    def _expanded(self, content: bytes, template: Template, within: frozenset[bytes]) -> Iterator[Rule | Clear | DirMerge]:
-        for action in parse_merged(content, template):
+    def _expanded(self, content: bytes, template: Template, within: frozenset[bytes], file: str) -> Iterator[Rule | Clear | DirMerge]:
+        for action in parse_merged(content, template, file=file if self._traces else None):
             if isinstance(action, CvsDefaults):
-                yield from _plain(parse_merged(CVS_PATTERNS, action.template))
+                yield from _plain(parse_merged(CVS_PATTERNS, action.template, file="--cvs-exclude" if self._traces else None))
             elif not isinstance(action, Merge):
                 yield action
             elif not _HERE.match(action.file) or action.file in within or len(within) > _MAX_FILES:
@@ -268,7 +272,7 @@ class _Step:
                 merged = self._read_at_top(action.file)
                 if merged is None:
                     raise ValueError(f"it merges {shown(action.file)!r}, which is not there")
-                yield from self._expanded(merged, action.template, within | {action.file})
+                yield from self._expanded(merged, action.template, within | {action.file}, shown(action.file))
 
 
 def _plain(actions: Iterable[Action]) -> Iterator[Rule]:

@@ -7,9 +7,9 @@ things are refused that rsync lets pass with a rule lost or cut short: a pattern
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from enum import Enum, Flag
-from typing import Final, NamedTuple, Self
+from typing import Final, NamedTuple, Self, TypeVar
 
 from deltasync.tree.names import shown
 from deltasync.tree.wildmatch import SLASH, Token, literal, parse
@@ -21,6 +21,7 @@ __all__ = [
     "MAX_RULES_BYTES",
     "UNSIDED",
     "Clear",
+    "Origin",
     "Rule",
     "Side",
     "check_amount",
@@ -28,6 +29,7 @@ __all__ = [
     "parse_option",
     "rule_from_wire",
     "split_lines",
+    "traced",
 ]
 
 MAX_RULES: Final = 65_536
@@ -62,6 +64,18 @@ class Clear(Enum):
 CLEAR: Final = Clear.CLEAR
 
 
+class Origin(NamedTuple):
+    """Where a rule was written, for those who ask.
+
+    Attributes:
+        where: An option, or a file and a line.
+        text: What stands there.
+    """
+
+    where: str
+    text: bytes
+
+
 class _Rule(NamedTuple):
     include: bool
     pattern: bytes
@@ -70,6 +84,7 @@ class _Rule(NamedTuple):
     side: Side
     absolute: bool
     base: bytes
+    origin: Origin | None
 
 
 class Rule(_Rule):
@@ -84,6 +99,7 @@ class Rule(_Rule):
         absolute: Whether it is held against the path in the filesystem rather than that in the transfer.
         base: The directory that an anchored pattern begins in, literally and without a slash around it; empty for the root. It does not
             travel.
+        origin: Where it was written; None where nobody asks. It does not travel either.
 
     Raises:
         ValueError: The pattern is none.
@@ -101,6 +117,7 @@ class Rule(_Rule):
         side: Side = UNSIDED,
         absolute: bool = False,
         base: bytes = b"",
+        origin: Origin | None = None,
     ) -> Self:
         """Make a rule, if the pattern can be one."""
         if not pattern:
@@ -109,7 +126,7 @@ class Rule(_Rule):
             raise ValueError(f"a filter pattern of {len(pattern)} bytes; the limit is {MAX_PATTERN_BYTES}")
         if b"\0" in pattern:
             raise ValueError("a filter pattern with a NUL byte")
-        return super().__new__(cls, include, pattern, negated, perishable, side, absolute, base)
+        return super().__new__(cls, include, pattern, negated, perishable, side, absolute, base, origin)
 
     @property
     def wire(self) -> bytes:
@@ -182,13 +199,23 @@ def parse_option(text: bytes, *, include: bool) -> list[Rule | Clear]:
     return [Rule(include, text)]
 
 
+_Action = TypeVar("_Action")
+
+
+def traced(actions: Iterable[_Action], origin: Origin) -> list[_Action]:
+    """Return actions, of which the rules have an origin."""
+    return [action._replace(origin=origin) if isinstance(action, Rule) else action for action in actions]
+
+
 def split_lines(data: bytes, *, nul: bool = False) -> list[bytes]:
     """Return the lines of a file of rules, ended by LF, CR or both; with `nul` by NUL alone."""
     return data.split(b"\0") if nul else data.replace(b"\r\n", b"\n").replace(b"\r", b"\n").split(b"\n")
 
 
-def parse_lines(data: bytes, *, include: bool, nul: bool = False) -> list[Rule | Clear]:
+def parse_lines(data: bytes, *, include: bool, nul: bool = False, file: str | None = None) -> list[Rule | Clear]:
     """Return what a file of `--include-from` or `--exclude-from` means, one line (see `split_lines`) after the other.
+
+    With `file`, its name, the rules have an origin.
 
     Empty lines are nothing, and so are lines that begin with `;` or `#`. White space counts as a part of the pattern.
 
@@ -199,7 +226,8 @@ def parse_lines(data: bytes, *, include: bool, nul: bool = False) -> list[Rule |
     for number, line in enumerate(split_lines(data, nul=nul), 1):
         if not line.startswith((b";", b"#")):
             try:
-                actions += parse_option(line, include=include)
+                parsed = parse_option(line, include=include)
+                actions += parsed if file is None else traced(parsed, Origin(f"{file}, line {number}", line))
             except ValueError as error:
                 raise ValueError(f"line {number}: {error}") from None
     return actions

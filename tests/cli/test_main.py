@@ -29,7 +29,8 @@ def test_help_names_the_commands() -> None:
     """Each command that there is, and none that is not."""
     done = command("--help")
     assert (done.code, done.err) == (0, "")
-    assert re.findall(r"^  deltasync ([a-z]+)", done.out, re.MULTILINE) == ["push", "pull", "recover", "status", "serve", "listen", "key"]
+    commands = ["push", "pull", "recover", "explain", "status", "serve", "listen", "key"]
+    assert re.findall(r"^  deltasync ([a-z]+)", done.out, re.MULTILINE) == commands
     assert all(len(line) <= 80 for line in done.out.splitlines())
 
 
