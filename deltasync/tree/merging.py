@@ -34,6 +34,7 @@ MAX_MERGED_RULES: Final = 8192
 _MAX_FILES: Final = 32
 """Merge files that may count in one directory."""
 _WIRE = re.compile(rb":([-+Cg]?)(n?)(w?)(/?)(p?)(s?)(r?)(h?) ")
+_EVERYWHERE: Final = "core.excludesFile and .git/info/exclude"
 _HERE = re.compile(rb"[^/\0]{1,%d}\Z" % MAX_NAME_BYTES)
 
 Reader: TypeAlias = Callable[[bytes], bytes | None]
@@ -226,7 +227,7 @@ class _Step:
     def _of_git(self, slot: Slot) -> Slot:
         """Step down with git's ignore files; a repository within another says all that counts in it."""
         everywhere = self._repository()
-        inherited = slot.items if everywhere is None else self._git_rules(everywhere, slot.merge, told)
+        inherited = slot.items if everywhere is None else self._git_rules(everywhere, slot.merge, _EVERYWHERE)
         content = self._read(slot.merge.name)
         if content is None:
             return slot if everywhere is None else Slot(slot.merge, inherited, begun=True)

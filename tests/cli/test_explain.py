@@ -78,10 +78,8 @@ def test_what_is_before_a_dot_is_the_source(project: Path) -> None:
     assert (second["side"], second["excluded"]) == ("destination", True)
 
 
-@pytest.mark.parametrize(
-    ("words", "code"), [((), 2), (("a", "b"), 2), ((".",), 2), (("../x",), 2), (("none/./x",), 11), (("x", "--bogus"), 2)]
-)
-def test_what_can_not_be_explained_is_said_in_one_line(project: Path, words: tuple[str, ...], code: int) -> None:
+@pytest.mark.parametrize(("words", "code"), [("", 2), ("a b", 2), (".", 2), ("../x", 2), ("none/./x", 11), ("x --bogus", 2)])
+def test_what_can_not_be_explained_is_said_in_one_line(project: Path, words: str, code: int) -> None:
     """Exit 2 or 11, as everywhere."""
     done = command("explain", *words.split(), cwd=project)
     assert (done.code, done.out, done.err.count("\n")) == (code, "", 1)

@@ -88,7 +88,9 @@ SIDES = st.sampled_from([UNSIDED, Side.SENDER, Side.RECEIVER, Side.SENDER | Side
 
 
 BOOLS = st.booleans()
-RULES = st.builds(Rule, BOOLS, strategies.patterns, negated=BOOLS, perishable=BOOLS, side=SIDES, absolute=BOOLS, base=st.just(b""))
+RULES = st.builds(
+    Rule, BOOLS, strategies.patterns, negated=BOOLS, perishable=BOOLS, side=SIDES, absolute=BOOLS, base=st.just(b""), origin=st.none()
+)
 
 
 @given(st.lists(RULES))
