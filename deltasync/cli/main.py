@@ -24,6 +24,7 @@ Mirror files and trees, locally or over SSH; the options are those of rsync.
   deltasync recover DIR                    finish interrupted patches in place
   deltasync explain PATH [OPTIONS]         which filter rule decides about PATH
   deltasync status [--json]                the running watches
+  deltasync doctor [PLACE...]              what this machine and far ends can do
   deltasync serve --stdio [--root DIR] [--read-only]
                                            the far end of both over SSH
   deltasync listen --root NAME=PATH[:ro]   the far end of both over TCP
@@ -103,6 +104,10 @@ def _dispatch(words: list[str]) -> int:
         from deltasync.cli.status import status
 
         return status(rest)
+    if command == "doctor":
+        from deltasync.cli.doctor import doctor
+
+        return doctor(rest)
     if command == "pair":
         from deltasync.cli.pair import pair
 

@@ -63,6 +63,9 @@ def ask(link: Link, setup: Setup, stop: threading.Event, meanwhile: Callable[[],
                 message = _awaited(peer, meanwhile)
             if isinstance(message, Hello):
                 peer.features = frozenset(FEATURES) & frozenset(message.features)
+                peer.software = message.software
+            if isinstance(message, Ready):
+                peer.engine = message.engine
             if not isinstance(message, expected):
                 raise RemoteProtocolError(f"the peer sent {type(message).__name__} where {expected.__name__} was due")
             if near and isinstance(message, Hello) and DATA_TCP in message.features:

@@ -58,6 +58,7 @@ class Peer:
 
     Attributes:
         features: The optional features that are in force.
+        software, engine: What the far end says that it is, and that it computes checksums with; empty until it has.
     """
 
     def __init__(
@@ -73,6 +74,7 @@ class Peer:
         self.link = link
         self.stop = stop
         self.features: frozenset[str] = frozenset()
+        self.software = self.engine = ""
         self.outbound = Outbound(speaker)
         self.inbound = Inbound(other)
         self._ping_s = ping_s

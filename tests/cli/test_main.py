@@ -29,7 +29,7 @@ def test_help_names_the_commands() -> None:
     """Each command that there is, and none that is not."""
     done = command("--help")
     assert (done.code, done.err) == (0, "")
-    commands = ["push", "pull", "recover", "explain", "status", "serve", "listen", "key"]
+    commands = ["push", "pull", "recover", "explain", "status", "doctor", "serve", "listen", "key"]
     assert re.findall(r"^  deltasync ([a-z]+)", done.out, re.MULTILINE) == commands
     assert all(len(line) <= 80 for line in done.out.splitlines())
 
