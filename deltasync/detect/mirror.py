@@ -70,14 +70,20 @@ class Mirror:
         return sum(map(len, self._directories.values()))
 
     def record(self, section: Section, inodes: Sequence[int]) -> None:
-        """Take note of entries that are listed, and of their inodes; what a directory has no more is taken away by `forget`."""
-        self._directories.setdefault(section.path, {}).update(rows_of(section.rows, inodes))
+        """Take note of entries that are listed, and of their inodes; what a directory has no more is taken away by `forget`.
+
+        Nothing is known of a directory that is not known to be one: a descriptor still leads to it when it is gone from where it was.
+        """
         directory, name = split(section.path)
         above = self._directories.get(directory, {})
-        if not section.path:
+        if section.path:
+            row = above.get(name)
+            if row is None or kind_of(row) != stat.S_IFDIR:
+                return
+            above[name] = _own_row(section.own) + row[_ROW.size :]
+        else:
             self._root = _own_row(section.own)
-        elif name in above:
-            above[name] = _own_row(section.own) + above[name][_ROW.size :]
+        self._directories.setdefault(section.path, {}).update(rows_of(section.rows, inodes))
 
     def has_own(self, path: bytes, own: Entry) -> bool:
         """Tell whether the peer has a directory's own attributes as they are."""

@@ -102,3 +102,15 @@ def test_the_names_of_a_file_are_known_by_each_of_them(mirror: Mirror) -> None:
     assert mirror.met() == {b"d/f", b"other"}
     assert mirror.names_with(b"d/f") == {b"d/f", b"other"}
     assert mirror.names_with(b"g") == set()
+
+
+def test_a_directory_that_is_gone_is_not_known_by_what_is_listed_of_it(mirror: Mirror) -> None:
+    """It was still open when it was listed; a rename into its place makes it anew, and then it is known."""
+    mirror.forget(b"d")
+    mirror.record(Section(b"d", OWN, Rows.of([]), partial=True), [])
+    mirror.record(Section(b"g", OWN, Rows.of([entry(b"f")]), partial=True), [4])
+    assert mirror.directory(b"d") is None
+    assert mirror.directory(b"g") is None
+    assert mirror.rename(b"g", b"d/g")
+    assert mirror.kind(b"d") == stat.S_IFDIR
+    assert mirror.forget(b"d") == [b"d/g", b"d"]
