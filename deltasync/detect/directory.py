@@ -126,8 +126,11 @@ class Listing:
         self._kept: dict[int, Kept] = {}
         self.names: list[bytes] = []
         lists: list[tuple[int, list[bytes]]] = []
+        whole: set[bool] = set()
         for index in directory.origins:
-            lists += self._open(index)
+            lists += self._open(index, whole)
+        # What else is in a directory on the way to something was not asked for, and is not deleted.
+        self.incomplete = self.incomplete or (bool(directory.path) and whole == {False})
         if len(lists) == 1:
             self.names = lists[0][1]
         elif lists:
@@ -146,7 +149,7 @@ class Listing:
         """Whether the directory could be opened in any source."""
         return bool(self._fds)
 
-    def _open(self, index: int) -> list[tuple[int, list[bytes]]]:
+    def _open(self, index: int, whole: set[bool]) -> list[tuple[int, list[bytes]]]:
         sources, path = self._terms.sources, self._directory.path
         try:
             lease = sources.roots[index].dir(path)
@@ -160,8 +163,7 @@ class Listing:
                 self.own = own
             self._kept[index] = self._kept_of(index)
             shown = [] if closed else sources.shown_in(index, path)
-            # What else is in a directory on the way to something was not asked for, and is not deleted.
-            self.incomplete = self.incomplete or bool(path and shown is not None)
+            whole.add(shown is None)
             names, reserved = list_names(lease.fd) if shown is None else _parted(shown)
             if shown is not None or any(map(is_journal, reserved)):
                 names = self._whole(lease.fd, names)

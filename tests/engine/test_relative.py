@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import subprocess
 from pathlib import Path
 
@@ -131,3 +132,57 @@ def test_a_file_of_no_names_is_refused(tmp_path: Path) -> None:
     (tmp_path / "list").write_bytes(b"# nothing\n\n")
     with pytest.raises(UsageError, match="no name"):
         named_sources(b"src", str(tmp_path / "list"), nul=False)
+
+
+def random_tree(top: Path, rng: random.Random) -> list[str]:
+    """Make a small tree of old files; return the paths of directories and files."""
+    top.mkdir()
+    paths = [""]
+    for _ in range(14):
+        above = rng.choice([path for path in paths if (top / path).is_dir()])
+        path = f"{above}/{rng.choice('abcd')}".strip("/")
+        if path in paths:
+            continue
+        paths.append(path)
+        if rng.random() < 0.6:
+            (top / path).mkdir()
+        else:
+            (top / path).write_text(path)
+    make_old(top)
+    return paths[1:]
+
+
+def make_old(top: Path) -> None:
+    """Give all times that lie far back: less than a second apart, they are the same to rsync."""
+    for path in (top, *top.rglob("*")):
+        os.utime(path, (1e9, 1e9))
+
+
+@pytest.mark.needs("rsync")
+@pytest.mark.parametrize("seed", range(16))
+def test_whatever_is_named_of_whatever_tree_rsync_does_the_same(tmp_path: Path, seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Names of files and directories, with slashes and anchors, one beneath the other, into destinations that hold other things."""
+    rng = random.Random(seed)
+    source = tmp_path / "source"
+    paths = random_tree(source, rng)
+    monkeypatch.chdir(source)
+    names = [rng.choice([*paths, "."]) for _ in range(rng.randrange(1, 5))]
+    names = [f"{name}/" if (source / name).is_dir() and rng.random() < 0.4 else name for name in names]
+    if len(names) == 1 and "/" in names[0].rstrip("/"):
+        names = [names[0].replace("/", "/./", 1)]
+    trees = [tmp_path / "ours", tmp_path / "theirs"]
+    for tree in trees:
+        for path in paths[::2]:
+            if (source / path).is_dir():
+                (tree / path / "extra").mkdir(parents=True)
+        tree.mkdir(exist_ok=True)
+        make_old(tree)
+    recursive, delete = rng.random() < 0.5, rng.random() < 0.5
+    flags = ["-r" if recursive else "-d", *(["--delete"] if delete else [])]
+    done = subprocess.run(["rsync", "-lptgoDR", *flags, *names, trees[1]], check=False, capture_output=True)
+    assert (done.returncode, done.stderr) == (0, b"")
+    places = [*map(os.fsencode, names), os.fsencode(trees[0])]
+    push(*places, relative=True, recursive=recursive, dirs=not recursive, delete=delete, force_empty=True)
+    ours, theirs = (snapshot(os.fsencode(tree)) for tree in trees)
+    del ours[b"."], theirs[b"."]
+    assert ours == theirs

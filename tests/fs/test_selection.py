@@ -51,8 +51,11 @@ def build(root: bytes, entries: Sequence[tuple[bytes, bool]]) -> list[bytes]:
 
 
 def write_merge_files(source: bytes, paths: Sequence[bytes], merge_files: Sequence[tuple[int, bytes, bytes]]) -> list[bytes]:
-    """Write files of rules into directories given by their numbers, the first one above the tree; return the paths of those in it."""
-    directories = [b"../", b"", *sorted(path for path in paths if path.endswith(b"/"))]
+    """Write files of rules into directories given by their numbers, the first one above the tree; return the paths of those in it.
+
+    rsync takes the name of the directory of such a file for a part of the pattern, so that one with wildcards is something else to it.
+    """
+    directories = [b"../", b"", *sorted(path for path in paths if path.endswith(b"/") and not re.search(rb"[*?\[\\]", path))]
     written = set()
     for number, name, content in merge_files:
         path = directories[number % len(directories)] + name
