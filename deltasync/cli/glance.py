@@ -29,7 +29,7 @@ FLAGS = frozenset(
         "one-file-system", "prune-empty-dirs",
         "cvs-exclude", "gitignore", "from0", "relative", "dirs", "safe-links",
         "omit-dir-times", "omit-link-times", "fuzzy", "delete", "delete-before", "delete-during", "delete-delay", "delete-after", "del",
-        "delete-excluded", "force-empty", "compress", "no-compress", "no-z",
+        "delete-excluded", "force-empty", "ignore-errors", "compress", "no-compress", "no-z",
         "itemize-changes", "verbose", "quiet", "progress", "no-progress", "stats", "json",
     )
 )  # fmt: skip

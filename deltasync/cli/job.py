@@ -102,7 +102,8 @@ def settings_of(given: Given, output: OutputOptions) -> Settings:
         raise UsageError(f"--block-size: from {MIN_BLOCK_BYTES} bytes to {size(MAX_BLOCK_BYTES)}")
     names = (
         "hard_links", "sparse", "numeric_ids", "mkpath", "checksum", "ignore_times", "size_only", "update", "existing",
-        "ignore_existing", "max_delete", "force_empty", "dry_run", "fsync", "omit_dir_times", "omit_link_times", "executability",
+        "ignore_existing", "max_delete", "force_empty", "ignore_errors", "dry_run", "fsync", "omit_dir_times", "omit_link_times",
+        "executability",
         "prune_empty_dirs", "safe_links",
     )  # fmt: skip
     chosen: dict[str, Any] = archive | {name: values[name] for name in names} | permissions_and_owners(values)

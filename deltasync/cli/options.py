@@ -211,6 +211,7 @@ def _writing() -> list[click.Parameter]:
         ),
         *[_flag(DELETION, f"--delete-{when}", hidden=True) for when in DELETE_WHEN],
         _flag(DELETION, "--del", hidden=True),
+        _flag(DELETION, "--ignore-errors", text="delete though parts of the source can't be read"),
         _flag(DELETION, "--force-empty", text="let an empty source delete everything"),
     ]
 

@@ -301,7 +301,7 @@ class Receiver:
     def _finish(self) -> None:
         """Do what had to wait for all contents."""
         assert self._end is not None
-        if self._end.read_errors or self._tree.missing:
+        if (self._end.read_errors or self._tree.missing) and not self._ground.settings.ignore_errors:
             self._deletions.held_back = "parts of the source could not be read"
             if self._ground.settings.delete:
                 self._ground.reporter.note("nothing was deleted, since parts of the source could not be read")

@@ -73,6 +73,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     max_delete: Count | None = None
     """At most this many deletions; 0 or more, None for no limit."""
     force_empty: bool = False
+    ignore_errors: bool = False
+    """Deletions are made though parts of the source could not be read, but for what is in directories that could not be."""
 
     fsync: bool = False
     """What the run calls done survives a power cut."""

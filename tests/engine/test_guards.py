@@ -163,6 +163,14 @@ def test_a_missing_source_deletes_nothing_and_the_rest_goes_on(pair: tuple[Path,
     assert (dest / "extra").exists()
 
 
+def test_errors_can_be_ignored(pair: tuple[Path, Path], tmp_path: Path) -> None:
+    """With --ignore-errors what is gone from the sources that are there is deleted, and the missing one is told all the same."""
+    source, dest = pair
+    summary = push(contents(source), os.fsencode(tmp_path / "misspelt"), dest, delete=True, ignore_errors=True)
+    assert summary.exit_code == ExitCode.PARTIAL
+    assert names(dest) == names(source)
+
+
 def test_only_missing_sources(tmp_path: Path) -> None:
     """With nothing to send at all the exit is 23, and the destination is not made."""
     assert push(os.fsencode(tmp_path / "nowhere"), tmp_path / "dest").exit_code == ExitCode.PARTIAL

@@ -120,6 +120,25 @@ def test_directories_are_passed_over_without_recursion(tmp_path: Path, source: P
     assert transfer(contents(source), tmp_path / "dst", recursive=False).exit_code == ExitCode.OK
 
 
+def test_what_could_not_be_read_is_kept_though_errors_are_ignored(public: Path) -> None:
+    """--ignore-errors deletes elsewhere: what can't be seen is not taken for gone."""
+
+    def act() -> None:
+        source, dest = public / "source", public / "dest"
+        for top in (source, dest):
+            (top / "closed").mkdir(parents=True)
+        (dest / "closed" / "file").touch()
+        (dest / "gone").touch()
+        (source / "closed").chmod(0o300)
+        push(contents(source), dest, delete=True, ignore_errors=True)
+        (source / "closed").chmod(0o700)
+        (dest / "closed").chmod(0o700)
+        assert sorted(os.listdir(dest)) == ["closed"]
+        assert os.listdir(dest / "closed") == ["file"]
+
+    in_child(act, uid=PLAIN)
+
+
 def test_an_unreadable_source_is_no_empty_one(public: Path) -> None:
     """A source directory that can't be read holds deletions back with 23, not with the guard against emptied sources."""
     (public / "src").mkdir()
