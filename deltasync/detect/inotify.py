@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 import threading
 import time
 from collections.abc import Set as AbstractSet
@@ -150,7 +151,11 @@ class Inotify:
             if place is not None:
                 # One half of its rename was not seen, since nobody watched where it came to, or both are yet to be taken.
                 old = place.path
-                self._follow(place.source, old, source, path)
+                if not _is_directory(sources, place.source, old):
+                    self._follow(place.source, old, source, path)
+                else:
+                    # What is beneath the old path may belong to what stands there now; what belongs to this one shows when it is listed.
+                    self._places[watch] = _Place(source, path, sources.shown[source], self._filters, self._rule_files)
                 self._sink.contradicted()
                 return old
             self._places[watch] = _Place(source, path, sources.shown[source], self._filters, self._rule_files)
@@ -276,6 +281,14 @@ def _meaning(mask: int, *, is_dir: bool) -> tuple[Mark, float]:
     if mask & In.IN_DELETE:
         return Mark.LOOK | Mark.GONE, _WAIT_DELETED_S
     return Mark.LOOK, _WAIT_ATTRIBUTES_S
+
+
+def _is_directory(sources: Sources, source: int, path: bytes) -> bool:
+    """Tell whether a directory stands at a path, or may stand there."""
+    try:
+        return stat.S_ISDIR(os.stat(path or b".", dir_fd=sources.roots[source].fd, follow_symlinks=False).st_mode)
+    except OSError as error:
+        return error.errno == errno.ENAMETOOLONG
 
 
 def _still_there(sources: Sources, source: int, path: bytes, dir_fd: int) -> bool:
