@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from deltasync.channel.greeting import NoAnswer, answer, greet, receive_exactly
 from deltasync.channel.stream import Buffer, ByteStream
-from deltasync.errors import RemoteProtocolError
+from deltasync.errors import ConnectionLost, RemoteProtocolError
 from deltasync.wire.noise import Handshake, TransportKeys
 from deltasync.wire.preamble import Preamble, Suite
 from deltasync.wire.records import Opener, Sealer
@@ -146,7 +146,12 @@ def open_initiator(
     preamble = Preamble(credentials.suite.value)
     handshake = credentials.handshake(initiator=True)
     exchange = _Exchange(stream, handshake)
-    exchange.write(preamble.encode())
+    try:
+        exchange.write(preamble.encode())
+    except ConnectionLost:
+        # Who has gone may have said why, and that is still there to be read.
+        greet(stream, preamble, peer, through_shell=through_shell)
+        raise
     exchange.received += greet(stream, preamble, peer, through_shell=through_shell)
     return exchange.run(credentials.request)
 

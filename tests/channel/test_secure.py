@@ -221,6 +221,21 @@ def test_noise_of_a_login_shell_is_quoted(noise: bytes, quoted: str, at_most: in
     assert one.timeout_s == PATIENCE_S
 
 
+def test_what_was_said_before_the_end_is_heard_though_nothing_can_be_sent_any_more() -> None:
+    """A far end that prints something and ends at once may be gone before our first word."""
+    one, other = loopback()
+    other.send(b"hello\n")
+    other.close_send()
+
+    def broken(_: bytes) -> bytes:
+        raise ConnectionLost("Broken pipe")
+
+    tap = Tap(one)
+    tap.change = broken
+    with pytest.raises(RemoteProtocolError, match='"hello"'):
+        open_initiator(tap, INITIATORS[Suite.NN], peer="host")
+
+
 def test_a_peer_that_ends_without_a_word_is_told_apart() -> None:
     """Not one byte: most likely nothing is installed there, which whoever started it can find out."""
     one, other = taps()

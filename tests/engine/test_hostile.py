@@ -207,7 +207,7 @@ SETUPS = {
     "two destinations": hostile.setup(True, [b"a", b"b"]),
     "no destination": hostile.setup(True, []),
     "place of 65,537 bytes": hostile.setup(True, [b"a" * 65537]),
-    "1,025 places": hostile.setup(False, [b"a"] * 1025),
+    "65,537 places": hostile.setup(False, [b"a"] * 65537),
     "unknown option": hostile.setup(True, [b""], more=True),
     "number for a bool": hostile.setup(True, [b""], delete=1),
     "max_delete -1": hostile.setup(True, [b""], max_delete=-1),
