@@ -99,7 +99,7 @@ class FileDigest:
             self._extend(view[:at])
         leaf = self.leaf_bytes
         while end - at >= leaf:
-            self._root.update(blake3(view[at : at + leaf]).digest())
+            self._add(blake3(view[at : at + leaf]).digest())
             at += leaf
             self._done += leaf
         if at < end:
@@ -110,7 +110,7 @@ class FileDigest:
         zero = memoryview(bytes(min(count, 1 << 20)))
         while count:
             if not self._filled and count >= self.leaf_bytes:
-                self._root.update(zero_digest(self.leaf_bytes))
+                self._add(zero_digest(self.leaf_bytes))
                 self._done += self.leaf_bytes
                 count -= self.leaf_bytes
                 continue
@@ -124,8 +124,11 @@ class FileDigest:
         if self._filled == self.leaf_bytes:
             self._close_leaf()
 
+    def _add(self, digest: bytes) -> None:
+        self._root.update(digest)
+
     def _close_leaf(self) -> None:
-        self._root.update(self._open.digest())
+        self._add(self._open.digest())
         self._done += self._filled
         self._open = blake3()
         self._filled = 0

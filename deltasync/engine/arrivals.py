@@ -25,6 +25,7 @@ from deltasync.tree.names import join
 from deltasync.wire.messages import FileAbort, FileBegin, FileCopy, FileData, FileEnd, FileZeros, Pack, Same, pack_slices
 
 if TYPE_CHECKING:
+    from deltasync.delta.digest import FileDigest
     from deltasync.engine.base import Base
     from deltasync.engine.delta_stream import DeltaStream
 
@@ -37,12 +38,18 @@ MAX_OPEN_FILES = 16
 class Arrivals:
     """Takes contents and puts them in their places.
 
+    Args:
+        ground: Where the receiver works.
+        links, deletions, bases, pool: Its other parts.
+        remembers: Whether the checksums of large files that come whole are remembered as well: they are likely to change soon.
+
     Attributes:
         files_done, bytes_done: Files that have come or were given up, and of what was listed of them and of those in hand, the bytes.
         current: Path of the file in hand.
     """
 
-    def __init__(self, ground: Ground, links: Links, deletions: Deletions, bases: Bases, pool: Pool) -> None:
+    def __init__(self, ground: Ground, links: Links, deletions: Deletions, bases: Bases, pool: Pool, *, remembers: bool = False) -> None:
+        self._remembers = remembers
         self.files_done = self.bytes_done = 0
         self.current = b""
         self._ground = ground
@@ -192,7 +199,7 @@ class Arrivals:
         self._ground.reporter.flush()
         entry = self._as_sent(expected, message.mtime_ns, message.mode)._replace(size=message.size)
         base = self._bases.get(message.file_id)
-        stream: WholeStream | DeltaStream = WholeStream(expected, entry, self._pool)
+        stream: WholeStream | DeltaStream = WholeStream(expected, entry, self._pool, self._digest_of(entry.size))
         if base is not None:
             stream = self._delta_stream(expected, entry, base)
         self._streams[message.file_id] = stream
@@ -204,6 +211,17 @@ class Arrivals:
             except OSError as error:
                 self._fail(stream, error)
         self.current = join(expected.directory, entry.name)
+
+    def _digest_of(self, size: int) -> FileDigest | None:
+        """Return what computes the digest of a file whose checksums are to be remembered; None where they are not."""
+        if not self._remembers:
+            return None
+        from deltasync.delta.effort import effort
+        from deltasync.delta.summed_digest import SummedDigest
+        from deltasync.fs.index import MIN_FILE_BYTES
+
+        worth = MIN_FILE_BYTES <= size <= effort(self._bases.kernel.NAME).sum_bytes
+        return SummedDigest(size, self._bases.kernel) if worth else None
 
     def _staged(self, expected: Expected, entry: Entry) -> Staged:
         return Staged.create(self._directory(expected.directory), entry.name, entry.size, sparse=self._ground.settings.sparse)
@@ -292,7 +310,7 @@ class Arrivals:
             self._fail(stream, error)
         else:
             status, mode, stream.staged = stream.staged.status, stream.staged.mode, None
-            if not isinstance(stream, WholeStream) and status is not None and (checksums := stream.checksums):
+            if (self._remembers or not isinstance(stream, WholeStream)) and status is not None and (checksums := stream.checksums):
                 self._bases.remember(status, checksums)
             self._placed(stream.expected, lost, mode)
 

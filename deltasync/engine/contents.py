@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Generator, Iterable
+from collections.abc import Callable, Generator, Iterable
 
+from deltasync._native import Kernel, choose
 from deltasync._native.columns import packed
-from deltasync.delta.digest import same_digest
+from deltasync.delta.digest import FileDigest, same_digest
+from deltasync.delta.effort import effort
 from deltasync.detect.sources import Sources
+from deltasync.engine.holdings import MIN_BYTES, Holding, Holdings
 from deltasync.engine.outflow import Credit, Outflow, Sampler
 from deltasync.engine.peer import Peer
 from deltasync.engine.pool import Pool
@@ -22,9 +25,30 @@ PACK_BYTES = 256 << 10
 
 
 class Contents:
-    """Sends wanted files whole, a piece a time."""
+    """Sends wanted files whole, a piece a time.
 
-    def __init__(self, peer: Peer, sources: Sources, outflow: Outflow, pool: Pool) -> None:
+    Args:
+        peer: The session.
+        sources: The opened sources.
+        outflow: What contents go out by.
+        pool: What reads and hashes.
+        holdings: Where it is remembered what the receiver has; None for nowhere.
+        kernel: What sums what is remembered.
+    """
+
+    def __init__(
+        self,
+        peer: Peer,
+        sources: Sources,
+        outflow: Outflow,
+        pool: Pool,
+        holdings: Holdings | None = None,
+        kernel: Callable[[], Kernel] = choose,
+    ) -> None:
+        self._holdings = holdings
+        self._kernel = kernel
+        self._digest: FileDigest | None = None
+        self._begun: FileBegin | None = None
         self._peer = peer
         self._pool = pool
         self._sources = sources
@@ -144,11 +168,30 @@ class Contents:
         self._streamed = (wanted, Credit(self._out, wanted))
         self._sampler = Sampler(self._out)
         try:
-            self._stream = stream(self._directory(wanted), wanted.entry.name, wanted.file_id, self._buffer, self._pool)
+            self._stream = stream(self._directory(wanted), wanted.entry.name, wanted.file_id, self._buffer, self._pool, self._digest_of)
             self._continue()
         except OSError as error:
             self._stream = None
             self._out.give_up(wanted, error, wanted.credited)
+
+    def _digest_of(self, size: int) -> FileDigest:
+        """Return what computes the digest of a file, and what is to be remembered of it."""
+        self._digest = None
+        if self._holdings is not None and size >= MIN_BYTES and size <= effort((kernel := self._kernel()).NAME).sum_bytes:
+            from deltasync.delta.summed_digest import SummedDigest
+
+            self._digest = SummedDigest(size, kernel)
+        return self._digest or FileDigest(size)
+
+    def _learn(self, wanted: Wanted) -> None:
+        """Remember what the receiver has of a file that was sent."""
+        from deltasync.delta.summed_digest import SummedDigest
+
+        if self._holdings is None or self._begun is None or not isinstance(self._digest, SummedDigest):
+            return
+        checksums = self._digest.checksums
+        if checksums is not None:
+            self._holdings.learn(wanted.path, Holding(self._begun.size, self._begun.mtime_ns, *checksums))
 
     def _continue(self) -> None:
         assert self._stream is not None
@@ -168,6 +211,7 @@ class Contents:
             credit.add(message.zero_bytes)
         elif isinstance(message, FileBegin):
             self._out.read(wanted, message.size, message.mtime_ns)
+            self._begun = message
             credit.restart()
         elif isinstance(message, FileEnd):
             # The receiver may be done with everything as soon as it has this.
@@ -175,4 +219,6 @@ class Contents:
             self._stream = None
             self._out.files_sent += 1
             self._out.settle(wanted, credit.credited)
+            if self._digest is not None:
+                self._learn(wanted)
         self._peer.send(message)

@@ -142,10 +142,18 @@ def same_file(one: os.stat_result, other: os.stat_result) -> bool:
     return (one.st_size, one.st_mtime_ns, one.st_ctime_ns) == (other.st_size, other.st_mtime_ns, other.st_ctime_ns)
 
 
-def stream(dir_fd: int, name: bytes, file_id: int, buffer: bytearray, pool: Pool | None = None) -> Generator[Message, None, None]:
+def stream(
+    dir_fd: int,
+    name: bytes,
+    file_id: int,
+    buffer: bytearray,
+    pool: Pool | None = None,
+    digest_of: Callable[[int], FileDigest] = FileDigest,
+) -> Generator[Message, None, None]:
     """Yield the messages of a large file; `buffer` is reused, so that each message must be sent before the next is asked for.
 
     With a pool, and a buffer for two messages, a file of a segment or more is read and hashed there, a message ahead of what is sent.
+    `digest_of` makes the digest of a file of a size.
 
     Raises:
         OSError: It can't be read.
@@ -159,7 +167,7 @@ def stream(dir_fd: int, name: bytes, file_id: int, buffer: bytearray, pool: Pool
             before = os.fstat(fd)
             check_regular(before)
             yield FileBegin(file_id, before.st_size, kept_time(before.st_mtime_ns), before.st_mode)
-            digest = FileDigest(before.st_size)
+            digest = digest_of(before.st_size)
             complete = yield from _contents(fd, file_id, before, digest, buffer, pool)
             if complete and same_file(before, os.fstat(fd)):
                 yield FileEnd(file_id, digest.digest())

@@ -93,7 +93,7 @@ class Receiver:
         self._links = Links(ground, self._deletions)
         self._pool = Pool(threads, peer.wake)
         self._bases = Bases(ground, peer, self._pool, engine)
-        self._arrivals = Arrivals(ground, self._links, self._deletions, self._bases, self._pool)
+        self._arrivals = Arrivals(ground, self._links, self._deletions, self._bases, self._pool, remembers=tree.live)
         self._decisions = Decisions(ground, tree, destination, self._directories, self._deletions, self._links, self._arrivals, self._bases)
         self._presumed = Presumed()
         self._chunks = self.entries = 0

@@ -6,7 +6,9 @@ import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 
+from deltasync._native import choose
 from deltasync._native.columns import column, packed
 from deltasync.detect.directory import Terms
 from deltasync.detect.scan import Chunk, Departed, Scan
@@ -202,7 +204,7 @@ class Sender:
         sources, self._peer, self._reporter = self._sources, peer, reporter
         self._out = Outflow(peer, self._settings, reporter, self._saw)
         pool = Pool(self._threads, peer.wake)
-        self._contents = Contents(peer, sources, self._out, pool)
+        self._contents = Contents(peer, sources, self._out, pool, self._holdings, partial(choose, self._engine))
         two_rounds = not self._settings.block_bytes
         self._deltas = Deltas(
             peer,

@@ -14,6 +14,8 @@ from deltasync.tree.entry import Entry
 if TYPE_CHECKING:
     from concurrent.futures import Future
 
+    from deltasync.fs.index import Remembered
+
 __all__ = ["Expected", "WholeStream"]
 
 
@@ -42,6 +44,7 @@ class WholeStream:
         expected: What was asked for.
         entry: What it is now, by the sender's word.
         pool: Hashes the content of a file of a segment or more, while it is written here.
+        digest: What computes its digest; None for what keeps nothing else.
 
     Attributes:
         expected, entry: As given; `expected.credited` grows.
@@ -49,12 +52,12 @@ class WholeStream:
         taken: How many bytes have come.
     """
 
-    def __init__(self, expected: Expected, entry: Entry, pool: Pool) -> None:
+    def __init__(self, expected: Expected, entry: Entry, pool: Pool, digest: FileDigest | None = None) -> None:
         self.expected = expected
         self.entry = entry
         self.taken = 0
         self.staged: Staged | None = None
-        self._digest = FileDigest(entry.size)
+        self._digest = digest or FileDigest(entry.size)
         self._pool = pool if entry.size >= SEGMENT_BYTES else None
         self._hashing: Future[None] | None = None
 
@@ -104,6 +107,15 @@ class WholeStream:
     def proves(self, digest: bytes) -> bool:
         """Tell whether this is the digest of what has come."""
         return len(digest) == DIGEST_BYTES and self._hashed().digest() == digest
+
+    @property
+    def checksums(self) -> Remembered | None:
+        """What to remember of the proven file; None if it was not gathered."""
+        from deltasync.delta.summed_digest import SummedDigest
+        from deltasync.fs.index import Remembered
+
+        found = self._digest.checksums if isinstance(self._digest, SummedDigest) else None
+        return None if found is None else Remembered(self._digest.leaf_bytes, *found)
 
     def abandon(self, *, keep: bool) -> None:
         """Give it up; with `keep` what has come of it stays for a later run."""

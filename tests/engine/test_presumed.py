@@ -114,6 +114,15 @@ def test_a_second_save_needs_no_signature(saving: Saving, answers: Answers, edit
     assert answers == [(1, 0), (1, 0)]
 
 
+def test_a_first_save_needs_none_either(tmp_path: Path, answers: Answers) -> None:
+    """What went whole is remembered as well, whether it was there before the watch or came in it."""
+    saving = Saving(tmp_path, 8)
+    with saving.watching:
+        saving.edit(few_bytes)
+        saving.edit(one_in_front)
+    assert answers == [(1, 0), (1, 0)]
+
+
 @pytest.mark.parametrize("edit", [few_bytes, half_anew])
 def test_what_somebody_wrote_at_the_peer_is_seen(saving: Saving, answers: Answers, edit: Edit) -> None:
     """The delta is passed over, whether it has come to its end or not, and made anew to what is there; then all is as before."""
